@@ -1,0 +1,131 @@
+"""The configuration of one run: what a user may ask for, saved resolved and replayable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tasksift.errors import InputError
+
+
+class RunConfig(BaseModel):
+    """One selection, from input files to the training file."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+
+    pool: list[str] = Field(default_factory=list)
+    """Files, folders or globs of .jsonl[.gz|.zst], .json, .parquet, .arrow, .csv, or hf:NAME[:CONFIG][:SPLIT]."""
+    target: list[str] = Field(default_factory=list)
+    """Files with the few examples of the task, in any of the pool's formats."""
+    vectors: str | None = None
+    """The pool's embeddings: a .npy file or a folder of .npy shards, one row per pool row."""
+    target_vectors: str | None = None
+    """The targets' embeddings: a .npy file from the same model as --vectors."""
+    budget: str = ""
+    """How much to select: 1000 (rows), 1% (of the rows) or 250000tok (tokens)."""
+    preset: str = "tsds"
+    """The method; `tasksift presets` lists them."""
+    seed: int = 0
+    """Seed of everything random; the same inputs, options and seed give the same rows."""
+    normalize: bool = True
+    """Scale --vectors to unit length."""
+    text_template: str | None = None
+    r"""How a row becomes text, such as '{question}\n{answer}', where the layout is not found by itself."""
+    target_template: str | None = None
+    """The same for target rows; by default that of the pool."""
+    id_column: str | None = None
+    """Column with unique row ids; by default ids come from the content."""
+    source_column: str | None = None
+    """Column that names each row's source; by default `source` where it exists, else the file's name."""
+    tokenizer: str | None = None
+    """A Hugging Face tokenizer.json for counting tokens; by default one token per four UTF-8 bytes."""
+    max_per_source: str | None = None
+    """At most this many rows of one source: a number, or a percentage of the budget."""
+    min_per_source: str | None = None
+    """At least this many rows of every source: a number, or a percentage of the budget."""
+    draw: Literal["systematic", "multinomial", "top"] | None = None
+    """How rows are drawn from a plan of probabilities: systematic (without replacement, each with exactly its
+    probability times the budget; the default), multinomial (with replacement, as in the TSDS paper) or top."""
+    alpha: float | None = Field(default=None, ge=0, le=1)
+    """TSDS: trade-off between closeness (1) and spread (0), as in the paper; excludes --breadth."""
+    scale: float = Field(default=5.0, ge=0)
+    """TSDS: the paper's C, which weighs distances when --alpha is given."""
+    breadth: float | Literal["auto"] | None = None
+    """TSDS: effective number of neighbours per target; auto (the default without --alpha) stays as close to the
+    targets as the budget allows with no row repeated."""
+    sigma: float | Literal["auto"] | None = None
+    """TSDS: bandwidth within which rows count as near-duplicates; 0 = none (KNN-Uniform), auto = from the data."""
+    dim: int = Field(default=256, ge=1)
+    """Dimensions of the default representation."""
+    features: str | None = None
+    """Folder in which the pool's features are kept and found again; by default they go when the run is done."""
+
+    @field_validator("pool", "target", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [str(value)] if isinstance(value, str | Path) else value
+
+    @field_validator("budget", "max_per_source", "min_per_source", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.alpha is not None and self.breadth is not None:
+            raise ValueError("--alpha and --breadth are two names of one knob; give one of them")
+        if isinstance(self.breadth, float) and not 0 < self.breadth < float("inf"):
+            raise ValueError(f"--breadth {self.breadth} is out of range; it is a number of neighbours > 0, or auto")
+        if isinstance(self.sigma, float) and not 0 <= self.sigma < float("inf"):
+            raise ValueError(f"--sigma {self.sigma} is out of range; it is a distance >= 0, or auto")
+        if self.vectors is not None and self.target_vectors is None:
+            raise ValueError("--vectors needs --target-vectors, made by the same model")
+        if self.target_vectors is not None and self.vectors is None:
+            raise ValueError("--target-vectors needs --vectors, made by the same model")
+        return self
+
+    @classmethod
+    def create(cls, **values: Any) -> RunConfig:
+        """Validate values given by name; the first fault is raised as an `InputError` of one line."""
+        try:
+            return cls(**{name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0]) if fault["loc"] else ""
+            text = fault["msg"].removeprefix("Value error, ")
+            if name:
+                text = f"{option_name(name)} {fault['input']!r}: {text[:1].lower()}{text[1:]}"
+            raise InputError(text) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunConfig:
+        """Read a configuration that `dump` wrote."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as a configuration ({error})") from None
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: a configuration is a mapping of option names to values")
+        try:
+            return cls.create(**values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def dump(self) -> str:
+        """The configuration as YAML, with every default spelled out."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def option_name(field: str) -> str:
+    """The command line's name of a configuration field."""
+    return field.upper() if field == "pool" else "--" + field.replace("_", "-")
+
+
+def help_of(field: str) -> str:
+    """The help text of a configuration field: its docstring, on one line."""
+    return " ".join((RunConfig.model_fields[field].description or "").split())

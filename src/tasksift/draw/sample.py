@@ -1,0 +1,105 @@
+"""The two random draws. Rows are taken in the order given, so a caller that sorts them first is order-invariant."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def systematic(inclusion: Floats, rng: np.random.Generator, groups: Ints | None = None) -> Ints:
+    """Draw exactly k distinct positions, each with its own inclusion probability.
+
+    The rows are shuffled and laid end to end, each as long as its probability; one uniform offset is drawn, and the
+    row under every unit step from there is taken (Madow 1949). Lengths are whole multiples of a tiny unit (2**-40 or
+    less below four million draws), so neither k nor distinctness hangs on rounding. Pairs of rows are *not* drawn
+    independently of each other.
+
+    Parameters
+    ----------
+    inclusion : float64 (n,)
+        Probabilities in [0, 1] that sum to a whole number k, up to 1e-8 * k.
+    rng : numpy.random.Generator
+        Draws the shuffle and the offset.
+    groups : int64 (n,), optional
+        A code >= 0 per row. Groups stay together in the shuffle, so each one's count is its expected count rounded
+        down or up, and exactly its expected count if that is whole up to rounding.
+
+    Returns
+    -------
+    int64 (k,)
+        Positions, ascending. Cost: O(n log n).
+    """
+    total = float(inclusion.sum())
+    k = round(total)
+    if len(inclusion) and not (inclusion.min() >= 0 and inclusion.max() <= 1 and abs(total - k) <= 1e-8 * max(1, k)):
+        raise ValueError(f"inclusion probabilities must lie in [0, 1] and sum to a whole number, not {total!r}")
+    one = 1 << min(52, 62 - k.bit_length())
+    shuffle = rng.permutation(len(inclusion))
+    if groups is None:
+        units = _units(inclusion, k * one, one)
+    else:
+        units = _grouped_units(inclusion, groups, k, one)
+        place = rng.permutation(int(groups.max(initial=-1)) + 1)
+        shuffle = shuffle[np.argsort(place[groups[shuffle]], kind="stable")]
+    steps = int(rng.integers(one)) + one * np.arange(k, dtype=np.int64)
+    hit = np.searchsorted(np.cumsum(units[shuffle]), steps, side="right")
+    return np.sort(shuffle[hit])
+
+
+def multinomial(p: Floats, k: int, rng: np.random.Generator) -> Ints:
+    """Draw k times with replacement and count.
+
+    The first k draws of a larger k are the same draws, so counts only grow with k under one seed.
+
+    Parameters
+    ----------
+    p : float64 (n,)
+        Positive masses, in proportion to the probabilities.
+    k : int
+        Number of draws.
+    rng : numpy.random.Generator
+        Draws one uniform number per draw.
+
+    Returns
+    -------
+    int64 (n,)
+        How often each row came out; sums to k. Cost: O(n + k log n).
+    """
+    ends = np.cumsum(p)
+    hit = np.searchsorted(ends, rng.random(k) * ends[-1], side="right")
+    return np.bincount(np.minimum(hit, len(p) - 1), minlength=len(p)).astype(np.int64)
+
+
+def whole_and_rest(x: Floats) -> tuple[Ints, Floats]:
+    """Split x >= 0 into whole parts and rests in [0, 1); what is whole up to rounding (1e-9 + 1e-13 * x) is whole."""
+    nearest = np.rint(x)
+    x = np.where(np.abs(x - nearest) <= 1e-9 + 1e-13 * x, nearest, x)
+    whole = np.floor(x)
+    return whole.astype(np.int64), x - whole
+
+
+def _units(share: Floats, total: int, one: int) -> Ints:
+    """Integers in [0, one] next to ``share * one`` that sum to `total`; shares of 0 and 1 stay what they are."""
+    units: Ints = np.rint(share * one).astype(np.int64)
+    while short := total - int(units.sum()):
+        # Rounding left a few units over or under; the rows with a fraction take them in equal parts.
+        free = np.flatnonzero((share > 0) & (units < one) if short > 0 else (share < 1) & (units > 0))
+        room = one - units[free] if short > 0 else units[free]
+        step = np.minimum(room, -(-abs(short) // len(free)))
+        step = np.diff(np.minimum(np.cumsum(step), abs(short)), prepend=0)
+        units[free] += step if short > 0 else -step
+    return units
+
+
+def _grouped_units(inclusion: Floats, groups: Ints, k: int, one: int) -> Ints:
+    """As `_units`, with each group's sum a multiple of `one` where its expected count is whole."""
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    whole, rest = whole_and_rest(np.array([inclusion[rows].sum() for rows in members]))
+    totals = whole * one + _units(rest, (k - int(whole.sum())) * one, one)
+    units = np.zeros(len(inclusion), dtype=np.int64)
+    for total, rows in zip(totals, members, strict=True):
+        units[rows] = _units(inclusion[rows], int(total), one)
+    return units

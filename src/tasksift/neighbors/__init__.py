@@ -1,0 +1,1 @@
+"""Exact nearest neighbours and kernel densities over pools of vectors."""

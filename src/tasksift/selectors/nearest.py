@@ -1,0 +1,80 @@
+"""Nearest rows: the largest similarity to any target, or the largest mean similarity to all of them.
+
+The baseline of most comparisons. It knows neither duplicates nor balance between targets: copies of a near row all
+come in, and one target may take the whole budget.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from tasksift.errors import InputError
+from tasksift.neighbors.distances import Points, squared_distances
+from tasksift.plan import Links, Plan
+from tasksift.progress import Progress, silent
+from tasksift.selectors.inputs import check_pair
+from tasksift.vectors import VectorsLike
+
+TABLE_ENTRIES = 4 * 2**20
+"""Entries of one table of bounds (targets × rows of a block)."""
+
+
+def fit(
+    pool: VectorsLike,
+    target: VectorsLike,
+    *,
+    aggregate: Literal["max", "mean"] = "max",
+    progress: Progress = silent,
+) -> Plan:
+    """Score every row by its similarity to the targets.
+
+    Parameters
+    ----------
+    pool : array (n, d), memory map, list of shards, or Vectors
+    target : array (m, d)
+    aggregate : {"max", "mean"}
+        Similarity to the nearest target, or the mean over all targets.
+
+    Returns
+    -------
+    Plan of kind "score" over all n rows. Similarity is 1 - ||x - q||²/2, which for unit vectors is the cosine.
+
+    Notes
+    -----
+    Values are computed by direct subtraction in float64, so they do not depend on blocks or threads. Cost: 2·m·n·d
+    operations for "max", n·d for "mean".
+    """
+    if aggregate not in ("max", "mean"):
+        raise InputError(f"aggregate {aggregate!r} does not exist; use 'max' or 'mean'")
+    vectors, targets = check_pair(pool, target)
+    rows = np.arange(len(vectors))
+    nearest_target = np.zeros(len(vectors), dtype=np.int64)
+    squares = np.empty(len(vectors))
+    centre = targets.mean(axis=0)
+    scatter = float(squared_distances(targets, centre).mean())
+    points = Points(targets)
+    step = max(1, min(vectors.block_rows, TABLE_ENTRIES // len(targets)))
+    with progress("measuring similarity", len(vectors)) as tick:
+        for start, block in vectors.blocks(step):
+            some = rows[start : start + len(block)]
+            exact = vectors.take(some)
+            if aggregate == "mean":
+                squares[some] = squared_distances(exact, centre) + scatter
+            else:
+                lower, upper = points.lower_upper(block)
+                q, x = np.nonzero(lower <= upper.min(axis=0))
+                found = squared_distances(exact[x], targets[q])
+                # The smallest distance of each row, ties to the first target.
+                order = np.lexsort((q, found, x))
+                first = order[np.searchsorted(x[order], np.arange(len(block)))]
+                squares[some], nearest_target[some] = found[first], q[first]
+            tick(len(block))
+    if not np.isfinite(squares).all():
+        raise InputError(f"{vectors.name}: values are too large for squared distances; rescale the vectors")
+    links = None
+    if aggregate == "max":
+        links = Links(rows, nearest_target, np.zeros(len(rows)), np.sqrt(squares))
+    name = "nearest" if aggregate == "max" else "nearest-mean"
+    return Plan(kind="score", selector=name, ids=rows, values=1.0 - squares / 2, links=links)
