@@ -65,7 +65,8 @@ class Budget:
             raise InputError(f"the budget {str(text)!r} is not a number of rows, percent or tokens; {_FORMS}")
         unit = next(unit for unit, suffix in _SUFFIX.items() if suffix == (match["suffix"] or ""))
         exact = Decimal(number)
-        return cls(float(exact) if unit == "percent" or exact % 1 else int(exact), unit)
+        whole = unit != "percent" and exact < 2**63 and exact == exact.to_integral_value()
+        return cls(int(exact) if whole else float(exact), unit)
 
     def rows(self, n_pool: int) -> int:
         """Return the number of rows that the budget stands for in a pool of `n_pool` rows.
@@ -81,7 +82,9 @@ class Budget:
             raise ValueError("a budget in tokens stands for no fixed number of rows; use rows_for_tokens")
         rows = int(self.amount) if self.unit == "rows" else max(1, self._share(n_pool, ROUND_HALF_UP))
         if rows > n_pool:
-            raise InputError(f"the budget is {rows} rows and the pool has {n_pool}; lower the budget or add to the pool")
+            raise InputError(
+                f"the budget is {rows} rows and the pool has {n_pool}; lower the budget or add to the pool"
+            )
         return rows
 
     def _share(self, whole: int, rounding: str) -> int:

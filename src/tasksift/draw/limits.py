@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.sample import members
 from tasksift.errors import InputError, ShortPlanError
 
 Floats = NDArray[np.float64]
@@ -33,9 +34,10 @@ def water_fill(mass: Floats, low: Floats, high: Floats, total: float) -> Floats:
     """
     share: Floats = low.copy()
     given = np.flatnonzero(mass > 0)
-    mass, low, high = mass[given], low[given], high[given]
-    with np.errstate(over="ignore"):  # a bound over a mass near zero is met at no finite level
-        rise, cap = low / mass, high / mass
+    # The floor keeps every bound over a mass finite.
+    mass = np.maximum(mass[given] / mass.max(initial=0.0), 1e-290)
+    low, high = low[given], high[given]
+    rise, cap = low / mass, high / mass
     bends = np.unique(np.concatenate([[0.0], rise, cap]))
     first, last = 0, len(bends)  # the shares at bends[first] sum to at most the total, those at bends[last] to more
     while last - first > 1:
@@ -74,6 +76,8 @@ def check_limits(
     n = len(rows)
     low, high = minimum or 0, k if maximum is None else maximum
     short_of_rows = InputError if complete else ShortPlanError
+    if min(low, high) < 0:
+        raise InputError(f"limits per source are whole numbers from 0, not {min(low, high)}")
     if low > high and maximum is not None:
         raise InputError(f"--min-per-source {low} is above --max-per-source {high}; lower the one or raise the other")
     if n * low > k:
@@ -86,7 +90,7 @@ def check_limits(
             f"--max-per-source {high} for {n} sources allows {n * high} rows and the budget is {k}; "
             f"lower the budget, or raise the maximum to {-(-k // n)}"
         )
-    lacking = [f"{names[s]} has {'none' if rows[s] == 0 else rows[s]}" for s in np.flatnonzero(rows < low)]
+    lacking = [f"{name} has {count or 'none'}" for name, count in zip(names, rows.tolist(), strict=True) if count < low]
     if lacking:
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         raise short_of_rows(
@@ -160,9 +164,7 @@ def inclusion_within(p: Floats, source: Ints, quota: Floats) -> Floats:
         Probabilities; their sum within each source is its quota.
     """
     inclusion = np.zeros(len(p))
-    by_source = np.argsort(source, kind="stable")
-    ends = np.cumsum(np.bincount(source, minlength=len(quota)))
-    for share, rows in zip(quota, np.split(by_source, ends[:-1]), strict=True):
+    for share, rows in zip(quota, members(source, len(quota)), strict=True):
         if len(rows):
             inclusion[rows] = water_fill(p[rows], np.zeros(len(rows)), np.ones(len(rows)), float(share))
     return inclusion

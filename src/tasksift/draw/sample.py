@@ -41,8 +41,9 @@ def systematic(inclusion: Floats, rng: np.random.Generator, groups: Ints | None 
     if groups is None:
         units = _units(inclusion, k * one, one)
     else:
-        units = _grouped_units(inclusion, groups, k, one)
-        place = rng.permutation(int(groups.max(initial=-1)) + 1)
+        rows = members(groups, int(groups.max(initial=0)) + 1)
+        units = _grouped_units(inclusion, rows, k, one)
+        place = rng.permutation(len(rows))
         shuffle = shuffle[np.argsort(place[groups[shuffle]], kind="stable")]
     steps = int(rng.integers(one)) + one * np.arange(k, dtype=np.int64)
     hit = np.searchsorted(np.cumsum(units[shuffle]), steps, side="right")
@@ -81,6 +82,12 @@ def whole_and_rest(x: Floats) -> tuple[Ints, Floats]:
     return whole.astype(np.int64), x - whole
 
 
+def members(groups: Ints, n_groups: int) -> list[Ints]:
+    """Positions of each group's rows, ascending, group by group."""
+    ends = np.cumsum(np.bincount(groups, minlength=n_groups))
+    return np.split(np.argsort(groups, kind="stable"), ends[:-1])
+
+
 def _units(share: Floats, total: int, one: int) -> Ints:
     """Integers in [0, one] next to ``share * one`` that sum to `total`; shares of 0 and 1 stay what they are."""
     units: Ints = np.rint(share * one).astype(np.int64)
@@ -94,12 +101,11 @@ def _units(share: Floats, total: int, one: int) -> Ints:
     return units
 
 
-def _grouped_units(inclusion: Floats, groups: Ints, k: int, one: int) -> Ints:
+def _grouped_units(inclusion: Floats, groups: list[Ints], k: int, one: int) -> Ints:
     """As `_units`, with each group's sum a multiple of `one` where its expected count is whole."""
-    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
-    whole, rest = whole_and_rest(np.array([inclusion[rows].sum() for rows in members]))
+    whole, rest = whole_and_rest(np.array([inclusion[rows].sum() for rows in groups]))
     totals = whole * one + _units(rest, (k - int(whole.sum())) * one, one)
     units = np.zeros(len(inclusion), dtype=np.int64)
-    for total, rows in zip(totals, members, strict=True):
+    for total, rows in zip(totals, groups, strict=True):
         units[rows] = _units(inclusion[rows], int(total), one)
     return units

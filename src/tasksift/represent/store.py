@@ -85,7 +85,6 @@ class FeatureStore:
         manifest = read_manifest(self.folder)
         if manifest is None or "shards" in manifest:
             self._write_manifest({})
-        self._marker(k).unlink(missing_ok=True)
         replace_array(self._shard(k), array)
         replace_json(self._marker(k), {"rows": len(array), "digest": file_digest(self._shard(k))})
         self._checked.add(k)

@@ -130,7 +130,7 @@ class Tfidf:
         return _counter(vocabulary=self.words, dtype=np.float32)
 
 
-def fit(texts: Iterable[str], *, dim: int = 128, seed: int = 0, vocabulary: int = 50_000, iterations: int = 4) -> Tfidf:
+def fit(texts: Iterable[str], *, dim: int = 256, seed: int = 0, vocabulary: int = 50_000, iterations: int = 4) -> Tfidf:
     """Fit a TF-IDF and its SVD on texts, usually a sample of the pool.
 
     Parameters

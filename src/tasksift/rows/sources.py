@@ -30,6 +30,8 @@ _FORMATS: dict[str, Format] = {
 }
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 _SPLITS = ("train", "validation", "test")
+_SIDE_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
+"""What `datasets.Dataset.save_to_disk` puts beside the rows."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def expand(items: Any, what: str = "pool") -> list[PoolFile]:
     Parameters
     ----------
     items : str, Path, rows in memory, or a sequence of these
-        A file; a folder (searched with its subfolders, in sorted order; hidden files and files of unknown suffix are
-        left out); a glob; ``hf:NAME[:CONFIG][:SPLIT]``; a list of dicts, a `pyarrow.Table`, a pandas `DataFrame` or a
+        A file; a folder (searched with its subfolders, in sorted order; hidden files, files of unknown suffix and
+        the side files of `datasets` are left out); a glob; ``hf:NAME[:CONFIG][:SPLIT]``; a list of dicts, a `pyarrow.Table`, a pandas `DataFrame` or a
         `datasets.Dataset`.
     what : str
         What messages call it.
@@ -192,7 +194,7 @@ def _on_disk(item: str, what: str) -> Iterator[PoolFile]:
     path = Path(item).expanduser()
     try:
         if path.is_dir():
-            found = [p for p in path.rglob("*") if not _hidden(p.relative_to(path).parts)]
+            found = [p for p in path.rglob("*") if not _hidden(p.relative_to(path).parts) and p.name not in _SIDE_FILES]
         elif path.exists():
             if file_format(path) is None:
                 raise InputError(f"{what}: {item} has a suffix that is not known; known are {ACCEPTED}")

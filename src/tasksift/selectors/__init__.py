@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.plan import Plan
+from tasksift.plan import Kind, Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors import nearest, random, round_robin, tsds
 from tasksift.vectors import Vectors
@@ -53,14 +53,20 @@ class Selector:
         ``prepare(context, parameters)`` does what is done once and returns a `Planner`.
     parameters : mapping
         Parameter names and defaults.
+    kind : str
+        The kind of its plans.
     needs_features : bool
+    plans_all_rows : bool
+        Whether its plans mention every row of the pool.
     ignores_copies : bool
         Whether n exact copies of a row together receive what the single row would have received.
     """
 
     prepare: Callable[[Context, Mapping[str, Any]], Planner]
     parameters: Mapping[str, Any]
+    kind: Kind
     needs_features: bool = True
+    plans_all_rows: bool = False
     ignores_copies: bool = False
 
 
@@ -91,8 +97,10 @@ def _random(context: Context, parameters: Mapping[str, Any]) -> Planner:
 
 
 SELECTORS: dict[str, Selector] = {
-    "tsds": Selector(_tsds, {"alpha": None, "scale": 5.0, "breadth": "auto", "sigma": "auto"}, ignores_copies=True),
-    "nearest": Selector(_nearest, {"aggregate": "max"}),
-    "round-robin": Selector(_round_robin, {"tie": "next"}),
-    "random": Selector(_random, {"balanced": False}, needs_features=False),
+    "tsds": Selector(
+        _tsds, {"alpha": None, "scale": 5.0, "breadth": "auto", "sigma": "auto"}, "mass", ignores_copies=True
+    ),
+    "nearest": Selector(_nearest, {"aggregate": "max"}, "score", plans_all_rows=True),
+    "round-robin": Selector(_round_robin, {"tie": "next"}, "score"),
+    "random": Selector(_random, {"balanced": False}, "mass", needs_features=False, plans_all_rows=True),
 }

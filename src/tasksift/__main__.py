@@ -1,0 +1,5 @@
+"""`python -m tasksift`."""
+
+from tasksift.cli import main
+
+main()

@@ -1,0 +1,236 @@
+"""The command line: parse, call the library, print. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tasksift import __version__
+from tasksift.config import RunConfig, help_of, option_name
+from tasksift.errors import InputError
+
+if TYPE_CHECKING:
+    from tasksift.progress import Progress
+    from tasksift.selection import Selection
+
+app = typer.Typer(
+    help="Out of a large pool, the examples to train on for the task that a few examples show.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SHOWN_SOURCES = 12
+"""Sources that the summary names."""
+
+INPUT, KNOBS, OUTPUT = "Input", "Selection", "Output"
+
+
+def main() -> None:
+    """Run the command line; bad requests and bad data end with one line and exit code 2."""
+    # A reader that goes away, such as `head`, ends the program quietly.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    app()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what the user can mend into one line on standard error and exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"tasksift: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("tasksift: interrupted; the same command goes on where it was", err=True)
+        raise typer.Exit(130) from None
+    except MemoryError:
+        typer.echo("tasksift: out of memory; lower --dim or --budget, or split the pool", err=True)
+        raise typer.Exit(1) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tasksift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _option(field: str, panel: str, metavar: str, *names: str) -> Any:
+    """An option for a field of the configuration, whose docstring is its help."""
+    return typer.Option(
+        *(names or (option_name(field),)), metavar=metavar, help=help_of(field), rich_help_panel=panel,
+        show_default=False,
+    )  # fmt: skip
+
+
+def _flag(name: str, text: str, *more: str) -> Any:
+    return typer.Option(name, *more, help=text, rich_help_panel=OUTPUT)
+
+
+@app.command()
+def select(
+    pool: Annotated[list[str] | None, typer.Argument(metavar="[POOL]...", help=help_of("pool"), show_default=False)] = None,
+    target: Annotated[list[str] | None, _option("target", INPUT, "FILE", "--target", "-t")] = None,
+    vectors: Annotated[str | None, _option("vectors", INPUT, "PATH")] = None,
+    target_vectors: Annotated[str | None, _option("target_vectors", INPUT, "PATH")] = None,
+    normalize: Annotated[bool | None, _option("normalize", INPUT, "", "--normalize/--no-normalize")] = None,
+    text_template: Annotated[str | None, _option("text_template", INPUT, "TEXT")] = None,
+    target_template: Annotated[str | None, _option("target_template", INPUT, "TEXT")] = None,
+    id_column: Annotated[str | None, _option("id_column", INPUT, "NAME")] = None,
+    source_column: Annotated[str | None, _option("source_column", INPUT, "NAME")] = None,
+    tokenizer: Annotated[str | None, _option("tokenizer", INPUT, "FILE")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=INPUT, help="Replay a config.yaml; other options given here win."),
+    ] = None,
+    budget: Annotated[str | None, _option("budget", KNOBS, "B", "--budget", "-b")] = None,
+    preset: Annotated[str | None, _option("preset", KNOBS, "NAME", "--preset", "-p")] = None,
+    seed: Annotated[int | None, _option("seed", KNOBS, "N")] = None,
+    draw: Annotated[str | None, _option("draw", KNOBS, "NAME")] = None,
+    max_per_source: Annotated[str | None, _option("max_per_source", KNOBS, "N")] = None,
+    min_per_source: Annotated[str | None, _option("min_per_source", KNOBS, "N")] = None,
+    breadth: Annotated[str | None, _option("breadth", KNOBS, "S")] = None,
+    alpha: Annotated[float | None, _option("alpha", KNOBS, "A")] = None,
+    scale: Annotated[float | None, _option("scale", KNOBS, "C")] = None,
+    sigma: Annotated[str | None, _option("sigma", KNOBS, "D")] = None,
+    dim: Annotated[int | None, _option("dim", KNOBS, "N")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", rich_help_panel=OUTPUT,
+            help="Training file to write, in the format of its suffix; <FILE>.run is written beside it.",
+        ),
+    ] = None,
+    features: Annotated[str | None, _option("features", OUTPUT, "FOLDER")] = None,
+    force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
+    quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
+    as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Select from POOL the rows to train on for the task that the target shows.
+
+    tasksift select pool.parquet --target dev.jsonl --budget 1% --out picked.jsonl
+    """
+    given = {
+        "pool": pool or None, "target": target, "budget": budget, "vectors": vectors, "target_vectors": target_vectors,
+        "normalize": normalize, "text_template": text_template, "target_template": target_template,
+        "id_column": id_column, "source_column": source_column, "tokenizer": tokenizer, "preset": preset,
+        "alpha": alpha, "scale": scale, "breadth": breadth, "sigma": sigma, "draw": draw,
+        "max_per_source": max_per_source, "min_per_source": min_per_source, "seed": seed, "dim": dim,
+        "features": features,
+    }  # fmt: skip
+    with _answering():
+        from tasksift.pipeline import run
+
+        if out is None:
+            raise InputError("there is no --out: name the training file to write, such as --out picked.jsonl")
+        base = RunConfig.load(config).model_dump() if config is not None else {}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        # One knob on the command line takes the place of the other in the file.
+        if "alpha" in chosen:
+            base.pop("breadth", None)
+        if "breadth" in chosen:
+            base.pop("alpha", None)
+        if not {**base, **chosen}.get("budget"):
+            raise InputError("there is no --budget: give 1000 (rows), 1% (of the rows) or 250000tok (tokens)")
+        progress, say = _voices(quiet)
+        selection = run(RunConfig.create(**{**base, **chosen}), out=out, force=force, progress=progress, say=say)
+        if as_json:
+            typer.echo(json.dumps(selection.manifest, ensure_ascii=False))
+        elif not quiet:
+            _print_selection(selection, out)
+
+
+@app.command()
+def presets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the methods: what each needs, what it costs, and its paper."""
+    from tasksift.presets import PRESETS
+
+    if as_json:
+        typer.echo(json.dumps({name: preset.to_dict() for name, preset in PRESETS.items()}, indent=1))
+        return
+    for name, preset in PRESETS.items():
+        typer.echo(f"{name}\n  {preset.summary}")
+        typer.echo(f"  needs: {preset.needs}\n  cost:  {preset.cost}\n  paper: {preset.paper}\n")
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Keep the pool, the target and the picks here.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No bars.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Run a complete selection on the docstrings of Python's own standard library."""
+    with _answering():
+        from tasksift.demo import run_demo
+
+        progress, _ = _voices(quiet)
+        run_demo(out, progress=progress, say=typer.echo, as_json=as_json)
+
+
+def _voices(quiet: bool) -> tuple[Progress, Callable[[str], None]]:
+    """Where bars and notes go: standard error, or nowhere."""
+    from tasksift.progress import bars, silent
+
+    if quiet:
+        return silent, lambda line: None
+    return bars, lambda line: typer.echo(line, err=True)
+
+
+def _print_selection(selection: Selection, out: Path) -> None:
+    """Say on standard error what came out; standard output stays free for --json."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    facts: dict[str, Any] = selection.manifest
+    drawn, plan = facts["selection"], facts["plan"]
+    console = Console(stderr=True, highlight=False)
+    table = Table(title=None, box=None, pad_edge=False)
+    for heading in ("source", "selected", "of the selection", "of the pool"):
+        table.add_column(heading, justify="left" if heading == "source" else "right")
+    pool_rows = facts["pool"]["rows"]
+    by_share = sorted(drawn["sources"].items(), key=lambda item: (-item[1], item[0]))
+    for source, count in by_share[:SHOWN_SOURCES]:
+        table.add_row(
+            escape(source),
+            str(count),
+            f"{count / drawn['rows']:.1%}",
+            f"{facts['pool']['sources'][source] / pool_rows:.1%}",
+        )
+    console.print(table)
+    if len(by_share) > SHOWN_SOURCES:
+        rest = sum(count for _, count in by_share[SHOWN_SOURCES:])
+        console.print(f"and {rest} rows from {len(by_share) - SHOWN_SOURCES} more sources")
+    tokens = f", {drawn['tokens']:,} tokens" if drawn["tokens"] is not None else ""
+    console.print(
+        f"{drawn['rows']:,} rows ({drawn['distinct']:,} distinct{tokens}) of {pool_rows:,} -> {escape(str(out))}"
+    )
+    if plan["breadth"] is not None:
+        status = {"converged": "optimal", "pool_exhausted": "optimal, whole pool"}.get(plan["status"], plan["status"])
+        console.print(
+            f"{status}; breadth {plan['breadth']:.1f}, alpha {plan['alpha']:.3g}, sigma {plan['info']['sigma']:.3g}, "
+            f"gap {plan['info']['gap']:.1e}"
+        )
+    console.print(f"why each row was taken: {escape(str(out))}.run/selection.parquet")

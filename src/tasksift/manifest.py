@@ -1,0 +1,79 @@
+"""The manifest of a run: what was asked, of which inputs, by which method, and what came out.
+
+It holds no times, so that the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasksift import __version__
+from tasksift.config import RunConfig
+from tasksift.plan import Plan
+from tasksift.presets import Preset
+from tasksift.rows import PoolFile
+from tasksift.rows.index import PoolIndex
+
+
+def build_manifest(
+    config: RunConfig,
+    preset: Preset,
+    plan: Plan,
+    index: PoolIndex,
+    files: list[PoolFile],
+    target_files: list[PoolFile],
+    targets: int,
+    *,
+    about: dict[str, Any] | None,
+    tokens: str,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Gather the facts of a run, as JSON.
+
+    Parameters
+    ----------
+    targets : int
+        Number of target rows.
+    about : dict or None
+        What the representation says about itself.
+    tokens : str
+        The rule by which tokens were counted.
+    notes : list of str
+        What the user was told on the way.
+    """
+    counts = np.bincount(index.sources, minlength=len(index.source_names))
+    return {
+        "tasksift": __version__,
+        "preset": {"name": config.preset, "summary": preset.summary, "paper": preset.paper},
+        "pool": {
+            "files": [_file(file) for file in files] or [config.vectors],
+            "on_disk": bool(files) and all(file.format != "memory" for file in files),
+            "rows": len(index),
+            "tokens": None if index.tokens is None else int(index.tokens.sum()),
+            "token_rule": tokens,
+            "digest": index.digest,
+            "sources": dict(sorted(zip(index.source_names, counts.tolist(), strict=True))),
+        },
+        "target": {"files": [_file(file) for file in target_files] or [config.target_vectors], "rows": targets},
+        "representation": about,
+        "plan": {
+            "kind": plan.kind,
+            "selector": plan.selector,
+            "status": plan.status,
+            "complete": plan.complete,
+            "support": len(plan.ids),
+            "breadth": plan.breadth,
+            "alpha": plan.alpha,
+            "lambda": config.scale * (1 - plan.alpha) / plan.alpha if plan.alpha else None,
+            "info": plan.info,
+        },
+        "notes": notes,
+    }
+
+
+def _file(file: PoolFile) -> dict[str, Any]:
+    on_disk = file.format not in ("hf", "memory")
+    return {"path": file.path, "format": file.format, "bytes": Path(file.path).stat().st_size if on_disk else None}

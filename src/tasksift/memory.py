@@ -1,0 +1,70 @@
+"""What a run will need in memory, said before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tasksift.rows import PoolFile
+from tasksift.rows.raw import lines
+
+BASE = 350e6
+"""The interpreter, its libraries, and the fixed blocks of search and densities."""
+
+PROBE_LINES = 500
+
+
+def estimate_rows(files: Sequence[PoolFile]) -> int | None:
+    """About how many rows the files hold, from table footers and from the length of the first lines.
+
+    Returns None when there is nothing to go by (a hub name). A compressed file is guessed at four times its size.
+    """
+    total = 0.0
+    for file in files:
+        if file.format == "hf":
+            return None
+        if file.records is not None:
+            total += len(file.records)
+        elif file.format == "parquet":
+            try:
+                total += pq.read_metadata(file.path).num_rows
+            except (OSError, ValueError):
+                return None  # reading it properly will say what is wrong
+        else:
+            size = Path(file.path).stat().st_size * (4 if file.compression else 1)
+            if file.format != "jsonl":
+                total += size / 400
+                continue
+            length = count = 0
+            for count, (_, line) in enumerate(lines(file), 1):
+                length += len(line) + 1
+                if count == PROBE_LINES:
+                    break
+            total += size * count / max(1, length)
+    return round(total)
+
+
+def peak_memory(rows: int, dim: int, targets: int, *, lexical: bool, planned: int) -> float:
+    """Peak memory of a run in bytes.
+
+    Parameters
+    ----------
+    rows, dim, targets : int
+        Size of the pool, dimensions, number of targets.
+    lexical : bool
+        Whether the default representation is fitted.
+    planned : int
+        Rows that the plan will mention: all for score plans and random, a multiple of the budget for transport.
+
+    Notes
+    -----
+    The index takes about 300 bytes a row while it is built, the sample and vocabulary of the default representation
+    about 250 MB, a plan about 600 bytes a row; vectors are mapped, not loaded, and count as cache only.
+    """
+    index = 300.0 * rows
+    lists = 16.0 * targets * min(rows, 4096)
+    fitted = 250e6 if lexical else 0.0
+    block = 16.0 * dim * 4096
+    return BASE + index + max(fitted, lists + 600.0 * planned + block)

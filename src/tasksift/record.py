@@ -1,0 +1,172 @@
+"""Tables of a run: the plan, row by row, and the record of why each drawn row was taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasksift.draw import Drawn, draw, rows_for_tokens
+from tasksift.draw.budget import Budget, parse_limit
+from tasksift.errors import InputError
+from tasksift.plan import Plan
+from tasksift.rows.index import PoolIndex
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+
+def plan_table(plan: Plan, index: PoolIndex, nearest_target: Int | None, distance: Float | None) -> pa.Table:
+    """The plan as a table: one line per row that it mentions.
+
+    Parameters
+    ----------
+    plan : Plan
+    index : PoolIndex
+    nearest_target, distance : (len(plan.ids),) or None
+        The target nearest to each planned row and how far it is, where there are features.
+
+    Returns
+    -------
+    pyarrow.Table with ``row`` (position in the input), ``id``, ``probability`` or ``score``, ``source``, ``file``,
+    ``file_row``, ``tokens``, ``nearest_target``, ``distance``, ``density``.
+    """
+    n = len(plan.ids)
+    places = index.table.take(pa.array(plan.ids))
+    return pa.table(
+        {
+            "row": pa.array(plan.ids, pa.int64()),
+            "id": places["id"],
+            "probability" if plan.kind == "mass" else "score": pa.array(plan.values, pa.float64()),
+            "source": places["source"].cast(pa.string()),
+            "file": places["file"].cast(pa.string()),
+            "file_row": places["file_row"],
+            "tokens": places["tokens"],
+            "nearest_target": _column(nearest_target, n, pa.int64()),
+            "distance": _column(distance, n, pa.float64()),
+            "density": _column(plan.density, n, pa.float64()),
+        }
+    )
+
+
+def draw_from(
+    plan: Plan,
+    table: pa.Table,
+    budget: Budget,
+    *,
+    pool_rows: int,
+    source_names: list[str],
+    seed: int,
+    method: str | None = None,
+    max_per_source: str | None = None,
+    min_per_source: str | None = None,
+) -> Drawn:
+    """Draw a budget from a plan and its table. The drawn ids are line numbers of the table; errors as in `draw`."""
+    n = table.num_rows
+    local = Plan(kind=plan.kind, selector=plan.selector, ids=np.arange(n), values=plan.values, complete=plan.complete)
+    order = np.empty(n, dtype=np.int64)
+    order[np.argsort(table["id"].to_numpy(), kind="stable")] = np.arange(n)
+    code = {name: k for k, name in enumerate(source_names)}
+    tokens = None if table["tokens"].null_count else table["tokens"].to_numpy()
+    if budget.unit == "tokens":
+        if tokens is None:
+            raise InputError(f"--budget {budget} counts tokens, but vectors alone have none; give the rows or a number")
+        about = max(1, int(budget.amount / max(1.0, float(np.mean(tokens)))))
+    else:
+        about = budget.rows(pool_rows)
+    options: dict[str, Any] = {
+        "seed": seed,
+        "order": order,
+        "method": method,
+        "sources": np.array([code[name] for name in table["source"].to_pylist()], dtype=np.int64),
+        "source_names": source_names,
+        "minimum": parse_limit(min_per_source, about, "--min-per-source"),
+        "maximum": parse_limit(max_per_source, about, "--max-per-source"),
+    }
+    if budget.unit == "tokens":
+        assert tokens is not None
+        return rows_for_tokens(local, tokens.astype(np.int64), int(budget.amount), **options)
+    return draw(local, about, **options)
+
+
+def record_table(plan: Plan, table: pa.Table, drawn: Drawn) -> pa.Table:
+    """The selection record: one line per distinct drawn row, best first.
+
+    Returns
+    -------
+    pyarrow.Table with ``id``, ``source``, ``file``, ``row`` (position in the file), ``position`` (in the input),
+    ``rank``, ``probability``, ``score``, ``inclusion`` (expected copies in such a draw), ``weight``, ``copies``,
+    ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``.
+    """
+    rows = table.take(pa.array(drawn.ids))
+    n = rows.num_rows
+    none = pa.nulls(n, pa.float64())
+    mass = plan.kind == "mass"
+    return pa.table(
+        {
+            "id": rows["id"],
+            "source": rows["source"],
+            "file": rows["file"],
+            "row": rows["file_row"],
+            "position": rows["row"],
+            "rank": pa.array(np.arange(1, n + 1)),
+            "probability": rows["probability"] if mass else none,
+            "score": none if mass else rows["score"],
+            "inclusion": pa.array(drawn.inclusion, pa.float64()),
+            "weight": pa.array(drawn.weight, pa.float64()),
+            "copies": pa.array(drawn.copies, pa.int64()),
+            "nearest_target": rows["nearest_target"],
+            "distance": rows["distance"],
+            "density": rows["density"],
+            "tokens": rows["tokens"],
+            "reason": pa.array(_reasons(plan, rows, drawn), pa.string()),
+        }
+    )
+
+
+def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
+    """One sentence a row: why it is in."""
+    targets, shares = _pulls(plan)
+    reasons = []
+    for k, line in enumerate(rows.to_pylist()):
+        near = ""
+        if line["nearest_target"] is not None:
+            near = f"nearest to target {line['nearest_target']} (distance {line['distance']:.3f})"
+        if plan.selector.startswith("random"):
+            text = "drawn at random"
+        elif plan.kind == "mass":
+            count = int(targets[line["row"]]) if targets is not None else 0
+            text = f"{near}; {count} target{'s' if count != 1 else ''} send {line['probability']:.3%} of the mass"
+            if shares is not None and count > 1:
+                text = f"{text}, {shares[line['row']]:.0%} of it from one"
+            if line["density"] is not None and line["density"] > 1.05:
+                text = f"{text}; shares its place with {line['density'] - 1:.1f} near-copies"
+        elif plan.selector == "round-robin":
+            text = f"picked at turn {1 - int(line['score'])}; {near}"
+        else:
+            text = f"similarity {line['score']:.3f}, rank {k + 1}; {near}"
+        reasons.append(text.removeprefix("; "))
+    return reasons
+
+
+def _pulls(plan: Plan) -> tuple[dict[int, int] | None, dict[int, float] | None]:
+    """For each planned row of a mass plan: how many targets pull it, and the largest share of one of them."""
+    if plan.links is None or plan.kind != "mass":
+        return None, None
+    used = plan.links.mass > 0
+    row, mass = plan.links.row[used], plan.links.mass[used]
+    where = np.searchsorted(plan.ids, row)
+    count = np.bincount(where, minlength=len(plan.ids))
+    largest = np.zeros(len(plan.ids))
+    np.maximum.at(largest, where, mass)
+    rows = plan.ids.tolist()
+    return (
+        dict(zip(rows, count.tolist(), strict=True)),
+        dict(zip(rows, (largest / plan.values).tolist(), strict=True)),
+    )
+
+
+def _column(values: Int | Float | None, n: int, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(n, kind) if values is None else pa.array(values, kind)

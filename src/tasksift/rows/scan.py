@@ -1,0 +1,175 @@
+"""One pass over the pool: the text, the source, the digest and the tokens of every row; and ids from the digests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasksift.errors import InputError
+from tasksift.rows.encode import canonical
+from tasksift.rows.read import Batch, read
+from tasksift.rows.sources import PoolFile
+from tasksift.rows.text import TextReader, to_string
+from tasksift.rows.tokens import TokenCounter
+
+DIGEST_BYTES = 16
+
+
+@dataclass
+class Scanned:
+    """What one batch of rows holds, row by row.
+
+    Attributes
+    ----------
+    file, start : int
+        Position of the file in the pool, and of the first row in the file.
+    texts : list of str
+        Prompt, newline, response.
+    sources : list of str
+        Where each row is from.
+    digests : list of bytes
+        16 bytes for the content of the record and its source.
+    tokens : list of int
+        Tokens of each text.
+    user_ids : list of str or None
+        The column of ids, where one was named.
+    """
+
+    file: int
+    start: int
+    texts: list[str]
+    sources: list[str]
+    digests: list[bytes]
+    tokens: list[int]
+    user_ids: list[str] | None = None
+
+
+def scan(
+    files: Sequence[PoolFile],
+    reader: TextReader,
+    counter: TokenCounter,
+    *,
+    id_column: str | None = None,
+    source_column: str | None = None,
+    batch_rows: int = 2048,
+) -> Iterator[Scanned]:
+    """Read every row of the pool once, in order.
+
+    Parameters
+    ----------
+    files : sequence of PoolFile
+        The pool.
+    reader, counter : TextReader, TokenCounter
+        How text is found and tokens are counted.
+    id_column : str or None
+        The column with the user's own ids.
+    source_column : str or None
+        The column with the source; an empty value counts as ``none``. When not given, the column ``source`` if the
+        first row of a file has one, with the file's name for rows that lack it; else the file's name.
+    batch_rows : int
+        Rows at a time.
+
+    Raises
+    ------
+    InputError
+        Whatever `read` and `TextReader.read` raise; a named column is missing from a row; an id is empty; there are no
+        files.
+    """
+    if not files:
+        raise InputError("the pool has no rows; name at least one file")
+    for k, file in enumerate(files):
+        column = source_column
+        for batch in read(file, batch_rows):
+            if batch.start == 0 and source_column is None and "source" in batch.records[0]:
+                column = "source"
+            texts = _texts(batch, reader)
+            fallback = file.name if source_column is None else "none"
+            if column is None:
+                sources = [file.name] * len(texts)
+            elif source_column is None:
+                sources = [to_string(record.get(column)) or fallback for record in batch.records]
+            else:
+                sources = [value or fallback for value in _column(batch, column, "--source-column")]
+            ids = None if id_column is None else _column(batch, id_column, "--id-column")
+            yield Scanned(k, batch.start, texts, sources, _digests(batch, sources), counter.count(texts), ids)
+
+
+def iter_texts(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 2048) -> Iterator[list[str]]:
+    """Yield the texts of the pool in order, a batch at a time: a second pass that costs less than `scan`."""
+    for file in files:
+        for batch in read(file, batch_rows):
+            yield _texts(batch, reader)
+
+
+def make_ids(digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.str_]:
+    """Return a unique id for each row.
+
+    The id is the digest in hexadecimal. Of equal rows the first has it alone, the others get ``-1``, ``-2`` ... in the
+    order of their position; so ids do not change when rows are appended, and permuting the pool permutes the ids
+    of its distinct contents.
+
+    Parameters
+    ----------
+    digests : sequence of bytes, or uint8 (n, 16)
+        As `Scanned.digests` has them.
+
+    Returns
+    -------
+    str (n,)
+        Cost: a sort, O(n log n).
+    """
+    data = digests.tobytes() if isinstance(digests, np.ndarray) else b"".join(digests)
+    width = 2 * DIGEST_BYTES
+    hexes = np.frombuffer(data.hex().encode(), dtype=f"S{width}")
+    order = np.argsort(hexes, kind="stable")
+    positions = np.arange(len(hexes))
+    ordered = hexes[order]
+    begins = np.ones(len(hexes), bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    nth = positions - np.maximum.accumulate(np.where(begins, positions, 0)) if len(hexes) else positions
+    most = int(nth.max(initial=0))
+    ids = hexes.astype(f"U{width + (len(str(most)) + 1 if most else 0)}")
+    for at in np.flatnonzero(nth):
+        ids[order[at]] = f"{ordered[at].decode()}-{nth[at]}"
+    return ids
+
+
+def check_user_ids(ids: Sequence[str]) -> None:
+    """Raise an `InputError` that names the rows (of the whole pool, from 0) of an empty id or of two equal ones."""
+    seen: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if not name:
+            raise InputError(f"row {row} of the pool has an empty id; fill it, or leave out --id-column")
+        if seen.setdefault(name, row) != row:
+            raise InputError(
+                f"rows {seen[name]} and {row} of the pool both have the id {name!r}; make ids unique, or leave out "
+                "--id-column"
+            )
+
+
+def _texts(batch: Batch, reader: TextReader) -> list[str]:
+    return [reader.join(*reader.read(record, batch.where(i))) for i, record in enumerate(batch.records)]
+
+
+def _column(batch: Batch, name: str, option: str) -> list[str]:
+    for i, record in enumerate(batch.records):
+        if name not in record:
+            columns = ", ".join(list(record)[:20])
+            raise InputError(f"{batch.where(i)}: there is no column {name!r} (columns: {columns}); correct {option}")
+    return [to_string(record[name]) for record in batch.records]
+
+
+def _digests(batch: Batch, sources: list[str]) -> list[bytes]:
+    digests = []
+    for i, (record, source) in enumerate(zip(batch.records, sources, strict=True)):
+        try:
+            content = canonical(record)
+        except (TypeError, ValueError, RecursionError) as error:  # rows in memory may hold anything
+            raise InputError(f"{batch.where(i)}: a value cannot be written as JSON ({error}); change it") from None
+        content += b"\0" + source.encode("utf-8", "surrogatepass")
+        digests.append(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest())
+    return digests

@@ -1,0 +1,176 @@
+"""The text of a record: prompt and response, found in the usual layouts or laid out by a template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tasksift.errors import InputError
+from tasksift.rows.encode import compact, plain, well_formed
+
+EXAMPLE = "--text-template '{question}\\n{answer}'"
+
+_ASSISTANT = {"assistant", "gpt", "chatgpt", "bot", "model"}
+_CHATS = ("messages", "conversations", "conversation")
+# Column of the prompt, columns that may follow it in the prompt, columns of the response; the first that exists counts.
+_PAIRS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("instruction", ("input",), ("output",)),
+    ("prompt", (), ("response", "completion", "output", "answer")),
+    ("question", (), ("answer", "response")),
+)
+_WHOLE = ("text", "content")
+
+# Literal braces, a field, a brace that is neither, or text without braces.
+_PART = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<stray>[{}])|(?P<text>[^{}]+)")
+
+
+class TextReader:
+    r"""Finds prompt and response of a record.
+
+    Parameters
+    ----------
+    template : str or None
+        How the text is put together, for records of no usual layout: ``{question}\n{answer}``. Fields are columns;
+        ``{meta.topic}`` and ``{answers[0]}`` reach into nested values; ``{{`` and ``}}`` are braces; a backslash
+        followed by n is a newline. The whole text then is the response.
+
+    Raises
+    ------
+    InputError
+        The template has no field, or a brace without its partner.
+    """
+
+    def __init__(self, template: str | None = None) -> None:
+        self.template = template
+        self._parts: list[tuple[str, list[str]]] | None = None if template is None else _parse(template)
+
+    def read(self, record: Mapping[str, Any], where: str) -> tuple[str, str]:
+        """Return (prompt, response) of `record`; `where` names its file and row in messages.
+
+        Layouts are tried in this order: ``messages``; ShareGPT ``conversations`` or ``conversation``; ``instruction``
+        with ``input`` and ``output``; ``prompt`` with ``response``, ``completion``, ``output`` or ``answer``;
+        ``question`` with ``answer`` or ``response``; ``text``; ``content``. In a chat the response is the last turn of
+        the assistant and the prompt is every turn before it. Lone surrogates become U+FFFD.
+
+        Raises
+        ------
+        InputError
+            The record has none of these layouts, a chat is malformed, or a field of the template is missing.
+        """
+        if self._parts is not None:
+            prompt = ""
+            response = "".join(text or to_string(_lookup(record, field, where)) for text, field in self._parts)
+        else:
+            prompt, response = _detect(record, where)
+        return well_formed(prompt), well_formed(response)
+
+    @staticmethod
+    def join(prompt: str, response: str) -> str:
+        """Return prompt, newline, response; without the newline when one of them is empty."""
+        return f"{prompt}\n{response}" if prompt and response else prompt or response
+
+
+def _detect(record: Mapping[str, Any], where: str) -> tuple[str, str]:
+    for name in _CHATS:
+        if record.get(name) is not None:
+            return _chat(record[name], name, where)
+    for first, more, responses in _PAIRS:
+        if first in record:
+            for name in responses:
+                if name in record:
+                    asked = [to_string(record[column]) for column in (first, *more) if column in record]
+                    return "\n".join(part for part in asked if part), to_string(record[name])
+    for name in _WHOLE:
+        if name in record:
+            return "", to_string(record[name])
+    raise InputError(f"{where}: no text is recognised in {_columns(record)}; say how to build it, e.g. {EXAMPLE}")
+
+
+def _chat(turns: Any, name: str, where: str) -> tuple[str, str]:
+    if isinstance(turns, str):
+        try:
+            turns = json.loads(turns)
+        except (ValueError, RecursionError):
+            raise InputError(f"{where}: {name!r} is text but not JSON; mend it, or use {EXAMPLE}") from None
+    if not isinstance(turns, list):
+        raise InputError(f"{where}: {name!r} is not a list of turns; mend it, or use {EXAMPLE}")
+    said: list[str] = []
+    last = None
+    for k, turn in enumerate(turns):
+        role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
+        if role is None or not ("content" in turn or "value" in turn):
+            raise InputError(
+                f"{where}: turn {k} of {name!r} lacks role and content (or from and value); mend it, or use {EXAMPLE}"
+            )
+        said.append(_spoken(turn.get("content", turn.get("value"))))
+        if str(role).lower() in _ASSISTANT:
+            last = k
+    prompt = "\n".join(part for part in said[:last] if part)
+    return prompt, "" if last is None else said[last]
+
+
+def _spoken(content: Any) -> str:
+    """Return the text of a turn; of a list of parts the parts that have text, so that images are passed over."""
+    if not isinstance(content, list):
+        return to_string(content)
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+    return "\n".join(to_string(text) for text in texts if text is not None)
+
+
+def to_string(value: Any) -> str:
+    """Return a value as text: numbers by `str`, lists of text joined by newlines, other nested values as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    if not isinstance(value, list | tuple | Mapping):
+        value = plain(value)
+        return value if isinstance(value, str) else to_string(value)
+    return compact(value)
+
+
+def _parse(template: str) -> list[tuple[str, list[str]]]:
+    """Return the parts of a template: (text, []) or ('', [name of the field, path into it])."""
+    parts: list[tuple[str, list[str]]] = []
+    for match in _PART.finditer(template.replace("\\n", "\n")):
+        field = match["field"]
+        if match["stray"] or (field is not None and not field.strip()):
+            raise InputError(
+                f"--text-template {template!r}: {match[0]!r} is not a field; write {{column}}, and {{{{ for a brace"
+            )
+        if field is not None:
+            parts.append(("", [field, *re.sub(r"\[(\w+)\]", r".\1", field).split(".")]))
+        else:
+            parts.append(((match["brace"] or match["text"])[: 1 if match["brace"] else None], []))
+    if not any(field for _, field in parts):
+        raise InputError(f"--text-template {template!r} names no column; write e.g. {EXAMPLE}")
+    return parts
+
+
+def _lookup(record: Mapping[str, Any], field: list[str], where: str) -> Any:
+    name, *path = field
+    if name in record:  # a column may itself be called "meta.topic"
+        return record[name]
+    value: Any = record
+    for step in path:
+        if isinstance(value, Mapping) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        elif value is None:  # tables fill what is missing with nulls
+            return None
+        else:
+            raise InputError(f"{where}: the field {name!r} is not in {_columns(record)}; correct --text-template")
+    return value
+
+
+def _columns(record: Mapping[str, Any]) -> str:
+    names = list(record)
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"the columns {', '.join(names[:20])}{more}" if names else "a row without columns"

@@ -1,0 +1,146 @@
+"""The run directory: everything is written in `<out>.run.part`, then the training file and the folder are renamed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasksift.errors import InputError
+from tasksift.represent.store import file_digest
+from tasksift.rows import PoolFile, check_out, write_rows, writing
+from tasksift.selection import Selection, open_run
+from tasksift.workspace import Workspace
+
+KEPT = frozenset(
+    {
+        "config.yaml",
+        "manifest.json",
+        "path.parquet",
+        "plan.parquet",
+        "selection.parquet",
+        "targets.parquet",
+        "transport.parquet",
+    }
+)
+"""What a finished run directory holds."""
+
+_READY = "ready"
+
+
+def run_folder(out: Path) -> Path:
+    """The directory of the run that writes `out`."""
+    return out.with_name(out.name + ".run")
+
+
+def work_folder(out: Path) -> Path:
+    """Where that run works until it is complete."""
+    return out.with_name(out.name + ".run.part")
+
+
+def resume_publication(out: Path, key: dict[str, Any]) -> Selection | None:
+    """Finish a run with this key that was killed between its last computation and its last rename."""
+    if not work_folder(out).is_dir():
+        return None
+    work = Workspace(work_folder(out))
+    if not work.is_done(_READY, key):
+        return None
+    _rename(out, work)
+    return open_run(run_folder(out))
+
+
+def publish(
+    selection: Selection,
+    out: Path,
+    *,
+    force: bool = False,
+    work: Workspace | None = None,
+    key: dict[str, Any] | None = None,
+) -> None:
+    """Write the training file and its run directory.
+
+    Parameters
+    ----------
+    out : Path
+        The training file; `<out>.run` stands beside it.
+    force : bool
+        Replace what is there.
+    work : Workspace, optional
+        Where the run has worked so far; by default a new folder, removed again if writing fails.
+    key : dict, optional
+        What identifies the run for `resume_publication`.
+    """
+    check_out(out, force)
+    if run_folder(out).exists() and not force:
+        raise InputError(f"{run_folder(out)} exists; use --force to replace it, or name another file")
+    with writing(out):
+        own = work is None
+        work = work or Workspace(work_folder(out))
+        try:
+            _write_all(selection, out, work.folder)
+            work.mark_done(_READY, key or {})
+        except BaseException:
+            if own:
+                work.drop()
+            raise
+        _rename(out, work)
+
+
+def _write_all(selection: Selection, out: Path, folder: Path) -> None:
+    staged = folder / ("output." + out.name)
+    _write_output(selection, staged)
+    _write_table(selection.record, folder / "selection.parquet")
+    _write_table(selection.plan_table, folder / "plan.parquet")
+    _write_table(
+        pa.table({"target": np.arange(len(selection.targets)), "text": selection.targets}), folder / "targets.parquet"
+    )
+    links, path = selection.plan.links, selection.plan.path
+    if links is not None and selection.plan.kind == "mass":
+        columns = {"row": links.row, "target": links.target, "mass": links.mass, "distance": links.distance}
+        _write_table(pa.table(columns), folder / "transport.parquet")
+    if path is not None:
+        _write_table(pa.table(dict(path)), folder / "path.parquet")
+    manifest = {**selection.manifest, "output": {"file": out.name, "digest": file_digest(staged)}}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "config.yaml").write_text(selection.config.dump(), encoding="utf-8")
+
+
+def _write_output(selection: Selection, staged: Path) -> None:
+    """The drawn rows in rank order; rows drawn several times come again in further rounds, never side by side."""
+    copies = selection.copies
+    rounds = [np.flatnonzero(copies > r) for r in range(int(copies.max()))]
+    lines = np.concatenate(rounds)
+    record = selection.record
+    if selection.files:
+        names = {file.path: k for k, file in enumerate(selection.files)}
+        files = np.array([names[name] for name in record["file"].to_pylist()])
+        write_rows(selection.files, files[lines], record["row"].to_numpy()[lines], staged)
+    else:
+        plain = record.select(["position", "id", "weight"]).rename_columns(["row", "id", "weight"])
+        memory = PoolFile("<selection>", "memory", None, plain)
+        write_rows([memory], np.zeros(len(lines), dtype=np.int64), lines, staged)
+
+
+def _rename(out: Path, work: Workspace) -> None:
+    """Put the finished files in their places; every step can be repeated."""
+    for item in work.folder.iterdir():
+        if item.name not in KEPT and item.name != f"{_READY}.done" and item.name != "output." + out.name:
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+    staged = work.folder / ("output." + out.name)
+    if staged.exists():
+        staged.replace(out)
+    folder = run_folder(out)
+    if folder.exists():
+        shutil.rmtree(folder)
+    # The marker goes with the folder's new name: until then a rerun knows that only renames are left.
+    work.folder.rename(folder)
+    (folder / f"{_READY}.done").unlink(missing_ok=True)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd")

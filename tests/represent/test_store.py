@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasksift.errors import InputError
+from tasksift.represent import store as stores
+from tasksift.represent.store import FeatureStore, open_store, shard_path
+
+IDENTITY = {"representation": {"name": "tfidf", "dim": 2}, "text_template": None, "dtype": "float32", "rows": 7}
+ROWS = np.arange(14, dtype=np.float32).reshape(7, 2)
+SHARDS = [ROWS[:3], ROWS[3:6], ROWS[6:]]
+
+
+def write(folder, identity=IDENTITY):
+    store = FeatureStore(folder, identity)
+    for k, shard in enumerate(SHARDS):
+        if not store.has(k):
+            store.write_shard(k, shard)
+    store.finish(7)
+    return store
+
+
+def everything(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def rows_of(vectors):
+    return np.concatenate([np.asarray(shard) for shard in vectors.shards])
+
+
+def test_round_trip(tmp_path):
+    vectors = write(tmp_path / "features").open()
+    assert np.array_equal(rows_of(vectors), ROWS)
+    assert vectors.shards[0].dtype == np.float32
+    # A later run, with the keys of its identity in another order.
+    again = FeatureStore(tmp_path / "features", dict(reversed(IDENTITY.items())))
+    assert np.array_equal(rows_of(again.open()), ROWS)
+    assert np.array_equal(rows_of(open_store(tmp_path / "features")), ROWS)
+
+
+def test_nothing_is_made_before_the_first_shard(tmp_path):
+    store = FeatureStore(tmp_path / "features", IDENTITY)
+    assert not store.has(0)
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("step", ["replace_array", "file_digest", "replace_json"])
+@pytest.mark.parametrize("killed_at", [0, 1, 2])
+def test_a_killed_writer_resumes_with_the_same_bytes(tmp_path, monkeypatch, step, killed_at):
+    write(tmp_path / "whole")
+    real, calls = getattr(stores, step), []
+
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) > killed_at:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, step, dies)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "killed")
+    if (tmp_path / "killed").exists():
+        (tmp_path / "killed" / "shard-00001.npy.0123.part").write_bytes(b"half a shard")
+    write(tmp_path / "killed")
+    assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
+
+
+def test_finished_shards_are_not_written_again(tmp_path):
+    write(tmp_path)
+    store = FeatureStore(tmp_path, IDENTITY)
+    assert [store.has(k) for k in range(4)] == [True, True, True, False]
+
+
+@given(position=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_noticed_and_mended(tmp_path_factory, position, bit):
+    folder = tmp_path_factory.mktemp("store")
+    write(folder)
+    whole = everything(folder)
+    path = shard_path(folder, 1)
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"shard-00001\.npy is missing or damaged"):
+        FeatureStore(folder, IDENTITY).open()
+    with pytest.raises(InputError, match="missing or damaged"):
+        FeatureStore(folder, IDENTITY).finish(7)
+    write(folder)
+    assert everything(folder) == whole
+
+
+@pytest.mark.parametrize("size", [0, 10, 130])
+def test_a_truncated_shard_is_noticed(tmp_path, size):
+    write(tmp_path)
+    path = shard_path(tmp_path, 2)
+    path.write_bytes(path.read_bytes()[:size])
+    assert not FeatureStore(tmp_path, IDENTITY).has(2)
+    with pytest.raises(InputError, match="damaged"):
+        open_store(tmp_path)
+
+
+def test_another_identity_is_refused_and_named(tmp_path):
+    write(tmp_path, {**IDENTITY, "text_template": "{a}", "gone": 1})
+    other = {**IDENTITY, "representation": {"name": "tfidf", "dim": 3}}
+    with pytest.raises(InputError) as refusal:
+        FeatureStore(tmp_path, other)
+    message = str(refusal.value)
+    assert "text_template: '{a}' there, None here" in message
+    assert "representation.dim: 2 there, 3 here" in message
+    assert "gone: 1 there, absent here" in message
+    assert "dtype" not in message
+    assert "--force" in message
+    assert "\n" not in message
+
+
+def test_long_values_that_differ_late_differ(tmp_path):
+    write(tmp_path, {"template": "x" * 500 + "a"})
+    with pytest.raises(InputError, match="template"):
+        FeatureStore(tmp_path, {"template": "x" * 500 + "b"})
+
+
+def test_force_drops_another_identity_and_only_that(tmp_path):
+    write(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert FeatureStore(tmp_path, IDENTITY, force=True).has(0)
+    assert not FeatureStore(tmp_path, {"rows": 1}, force=True).has(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_files_of_the_user_are_refused(tmp_path):
+    np.save(tmp_path / "mine.npy", ROWS)
+    with pytest.raises(InputError, match="no feature store"):
+        FeatureStore(tmp_path, IDENTITY)
+
+
+def test_unfinished_stores_do_not_open(tmp_path):
+    store = FeatureStore(tmp_path, IDENTITY)
+    with pytest.raises(InputError, match="no finished feature store"):
+        store.open()
+    store.write_shard(0, SHARDS[0])
+    with pytest.raises(InputError, match="no finished feature store"):
+        store.open()
+    with pytest.raises(InputError, match=r"shard-00001\.npy is missing"):
+        store.finish(7)
+    with pytest.raises(InputError, match="do not add up to 2 rows"):
+        store.finish(2)
+
+
+def test_shards_too_many_do_not_add_up(tmp_path):
+    store = write(tmp_path)
+    with pytest.raises(InputError, match="do not add up to 6 rows"):
+        store.finish(6)
+
+
+def test_a_shard_written_again_reopens_the_store(tmp_path):
+    store = write(tmp_path)
+    store.write_shard(0, SHARDS[0] + 1)
+    with pytest.raises(InputError, match="no finished feature store"):
+        open_store(tmp_path)
+    store.finish(7)
+    assert np.array_equal(rows_of(open_store(tmp_path))[:3], SHARDS[0] + 1)
+
+
+def test_a_changed_manifest_is_refused(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace("float32", "float16"))
+    with pytest.raises(InputError, match="was changed"):
+        FeatureStore(tmp_path, IDENTITY)
+
+
+@pytest.mark.parametrize("array", [np.ones(3), np.ones((0, 3)), np.ones((3, 0))])
+def test_shards_are_tables_with_rows(tmp_path, array):
+    with pytest.raises(ValueError, match="tables with rows"):
+        FeatureStore(tmp_path / "features", IDENTITY).write_shard(0, array)
