@@ -82,12 +82,14 @@ def _option(field: str, panel: str, metavar: str, *names: str) -> Any:
 
 
 def _flag(name: str, text: str, *more: str) -> Any:
-    return typer.Option(name, *more, help=text, rich_help_panel=OUTPUT)
+    return typer.Option(name, *more, metavar="", help=text, rich_help_panel=OUTPUT)
 
 
 @app.command()
 def select(
-    pool: Annotated[list[str] | None, typer.Argument(metavar="[POOL]...", help=help_of("pool"), show_default=False)] = None,
+    pool: Annotated[
+        list[str] | None, typer.Argument(metavar="[POOL]...", help=help_of("pool"), show_default=False)
+    ] = None,
     target: Annotated[list[str] | None, _option("target", INPUT, "FILE", "--target", "-t")] = None,
     vectors: Annotated[str | None, _option("vectors", INPUT, "PATH")] = None,
     target_vectors: Annotated[str | None, _option("target_vectors", INPUT, "PATH")] = None,
@@ -116,7 +118,7 @@ def select(
         Path | None,
         typer.Option(
             "--out", "-o", metavar="FILE", rich_help_panel=OUTPUT,
-            help="Training file to write, in the format of its suffix; <FILE>.run is written beside it.",
+            help="Training file to write, in the format of its suffix; FILE.run, with the reasons, goes beside it.",
         ),
     ] = None,
     features: Annotated[str | None, _option("features", OUTPUT, "FOLDER")] = None,

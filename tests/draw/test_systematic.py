@@ -76,6 +76,30 @@ def test_adversarial_floats(inclusion, grouped):
     assert not np.any(inclusion[taken] == 0)
 
 
+class FixedOffset(np.random.Generator):
+    """Places the first step at either end of its range, where a rounding error of one unit shows."""
+
+    def __init__(self, seed, at_the_end):
+        super().__init__(np.random.PCG64(seed))
+        self.at_the_end = at_the_end
+
+    def integers(self, high):
+        return high - 1 if self.at_the_end else 0
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("size", [3, 7, 10, 1000])
+def test_the_ends_of_the_offset(size, at_the_end):
+    inclusion = np.concatenate([[0.0], np.full(5 * size, 1 / size), [0.0, 1.0, 0.0]])
+    groups = np.concatenate([[7], np.repeat(np.arange(5), size), [7, 5, 6]])
+    for seed in range(50):
+        taken = systematic(inclusion, FixedOffset(seed, at_the_end), groups)
+        assert np.array_equal(np.bincount(groups[taken], minlength=8), [1, 1, 1, 1, 1, 1, 0, 0])
+        taken = systematic(inclusion, FixedOffset(seed, at_the_end))
+        assert len(taken) == 6
+        assert np.all(inclusion[taken] > 0)
+
+
 def test_nothing_to_draw():
     assert len(systematic(np.zeros(4), np.random.default_rng(0))) == 0
     assert len(systematic(np.zeros(0), np.random.default_rng(0))) == 0

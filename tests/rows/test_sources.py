@@ -76,7 +76,7 @@ def test_home_is_expanded(tmp_path, monkeypatch):
         ("notes.txt", r"pool: .*notes\.txt has a suffix that is not known; known are \.jsonl"),
         ("empty", r"pool: .*empty holds no file"),
         ("x" * 300 + ".jsonl", "cannot read .*: File name too long"),
-        ("a\0b", "not a path"),
+        ("a\0b", "does not exist"),
     ],
 )
 def test_what_is_not_there(tmp_path, item, message):

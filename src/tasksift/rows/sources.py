@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,9 +105,9 @@ def expand(items: Any, what: str = "pool") -> list[PoolFile]:
     Parameters
     ----------
     items : str, Path, rows in memory, or a sequence of these
-        A file; a folder (searched with its subfolders, in sorted order; hidden files, files of unknown suffix and
-        the side files of `datasets` are left out); a glob; ``hf:NAME[:CONFIG][:SPLIT]``; a list of dicts, a `pyarrow.Table`, a pandas `DataFrame` or a
-        `datasets.Dataset`.
+        A file; a folder (searched with its subfolders, in sorted order, without hidden files, files of unknown suffix
+        and the side files of `datasets`); a glob; ``hf:NAME[:CONFIG][:SPLIT]``; a list of dicts, a `pyarrow.Table`, a
+        pandas `DataFrame` or a `datasets.Dataset`.
     what : str
         What messages call it.
 
@@ -220,7 +221,9 @@ def _on_disk(item: str, what: str) -> Iterator[PoolFile]:
 
 
 def _hidden(parts: tuple[str, ...], asked: tuple[str, ...] = ()) -> bool:
-    return any(part.startswith(".") and part != ".." and part not in asked for part in parts)
+    """Whether a part of a path begins with a dot and no part of a pattern asks for it, as in a shell."""
+    dotted = [pattern for pattern in asked if pattern.startswith(".")]
+    return any(p.startswith(".") and p != ".." and not any(fnmatchcase(p, d) for d in dotted) for p in parts)
 
 
 def _refuse_repeats(files: list[PoolFile], what: str) -> None:

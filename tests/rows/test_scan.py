@@ -1,0 +1,126 @@
+import hashlib
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasksift.errors import InputError
+from tasksift.rows import TextReader, TokenCounter, check_user_ids, expand, iter_texts, make_ids, scan
+
+ROWS = [{"prompt": f"p{i}", "response": "é" * i, "id": i, "meta": {"k": [i]}} for i in range(10)]
+
+
+def run(pool, **options):
+    return list(scan(expand(pool), TextReader(), TokenCounter(), **options))
+
+
+def column(batches, name):
+    return [value for batch in batches for value in getattr(batch, name)]
+
+
+def test_what_a_scan_yields(tmp_path):
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n\n" for row in ROWS))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    batches = run(tmp_path, batch_rows=4, id_column="id")
+    assert [(b.file, b.start, len(b.texts)) for b in batches] == [
+        (f, s, n) for f in (0, 1) for s, n in [(0, 4), (4, 4), (8, 2)]
+    ]
+    texts = [f"p{i}\n{'é' * i}" if i else "p0" for i in range(10)]
+    assert column(batches, "texts") == texts * 2
+    assert column(batches, "tokens") == TokenCounter().count(texts) * 2
+    assert column(batches, "sources") == ["a"] * 10 + ["b"] * 10
+    assert column(batches, "user_ids") == [str(i) for i in range(10)] * 2
+    assert [t for batch in iter_texts(expand(tmp_path), TextReader(), 3) for t in batch] == texts * 2
+    assert run(tmp_path)[0].user_ids is None
+
+
+def test_digest_is_of_the_canonical_record_and_its_source():
+    (batch,) = run([{"text": "é", "source": "web"}])
+    expected = hashlib.blake2b('{"source":"web","text":"é"}\0web'.encode(), digest_size=16).digest()
+    assert batch.digests == [expected]
+
+
+def test_digests_do_not_depend_on_format_order_of_columns_or_batches(tmp_path):
+    names = ["a.parquet", "a.jsonl"]
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / names[0])
+    (tmp_path / names[1]).write_text("".join(json.dumps(dict(reversed(row.items()))) + "\r\n" for row in ROWS))
+    found = [column(run(tmp_path / name, batch_rows=rows), "digests") for name in names for rows in (1, 3, 99)]
+    assert all(digests == found[0] for digests in found)
+    assert len(set(found[0])) == 10
+
+
+def test_lone_surrogates_are_digested_and_cleaned():
+    (batch,) = run([{"text": "a\ud800"}, {"text": "a\ud801"}])
+    assert batch.texts == ["a\ufffd"] * 2
+    assert batch.digests[0] != batch.digests[1]
+
+
+def test_sources():
+    rows = [{"text": "a", "source": "web", "from": "x"}, {"text": "b", "source": None}, {"text": "c"}]
+    assert column(run(rows), "sources") == ["web", "pool", "pool"]
+    assert column(run(rows[1:]), "sources") == ["pool", "pool"]
+    assert column(run(rows[::-1]), "sources") == ["pool"] * 3  # the first row has none
+    assert column(run(rows, batch_rows=1), "sources") == ["web", "pool", "pool"]
+    named = [{"text": "a", "kind": 3}, {"text": "b", "kind": None}, {"text": "c", "kind": ""}]
+    assert column(run(named, source_column="kind"), "sources") == ["3", "none", "none"]
+    with pytest.raises(
+        InputError, match=r"<pool>, row 1: there is no column 'from' \(columns: text, source\); .*--source"
+    ):
+        run(rows, source_column="from")
+
+
+def test_a_missing_id_column(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "id": 1}\n\n{"text": "b"}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3: there is no column 'id' \(columns: text\); .*--id-column"):
+        run(path, id_column="id")
+
+
+def test_text_errors_name_the_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('id,messages\n1,[]\n2,"[]\n"\n3,no\n')
+    with pytest.raises(InputError, match=r"a\.csv, line 5: 'messages' is text but not JSON"):
+        run(path)
+
+
+def test_a_pool_without_rows():
+    with pytest.raises(InputError, match="the pool has no rows"):
+        list(scan([], TextReader(), TokenCounter()))
+    with pytest.raises(InputError, match="<pool> holds no rows"):
+        run(pa.table({"text": pa.array([], pa.string())}))
+
+
+@pytest.mark.parametrize("value", [{1: "a", "b": 2}, {("a",): 1}])
+def test_values_that_have_no_json(value):
+    with pytest.raises(InputError, match="<pool>, row 1: a value cannot be written as JSON"):
+        run([{"text": "a"}, {"text": "b", "meta": value}])
+
+
+digests = st.lists(st.sampled_from([bytes([k]) * 15 + bytes([j]) for k in (0, 7) for j in (0, 1)]), max_size=30)
+
+
+def slow_ids(found):
+    return [d.hex() + (f"-{found[:i].count(d)}" if d in found[:i] else "") for i, d in enumerate(found)]
+
+
+@given(found=digests, more=digests, data=st.data())
+def test_ids(found, more, data):
+    ids = make_ids(found)
+    assert ids.tolist() == slow_ids(found)
+    assert len(set(ids.tolist())) == len(found)
+    assert make_ids(found + more).tolist()[: len(found)] == ids.tolist()
+    assert set(make_ids(data.draw(st.permutations(found))).tolist()) == set(ids.tolist())
+    as_array = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16)
+    assert make_ids(as_array).tolist() == ids.tolist()
+
+
+def test_user_ids():
+    check_user_ids(["a", "b"])
+    with pytest.raises(InputError, match="rows 1 and 3 of the pool both have the id 'b'"):
+        check_user_ids(["a", "b", "c", "b"])
+    with pytest.raises(InputError, match="row 1 of the pool has an empty id"):
+        check_user_ids(["a", ""])
