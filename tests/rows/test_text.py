@@ -139,13 +139,13 @@ def test_missing_fields_and_tricks_of_str_format(field):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"a": 1, "b": 2}, r"^a\.jsonl, line 3: no text is recognised in the columns a, b; .*--text-template '\{question"),
+        ({"a": 1, "b": 2}, r"^a\.jsonl, line 3: no text is recognised in the columns a, b; .*--text-template '\{q"),
         ({"prompt": "P"}, "no text is recognised in the columns prompt"),
         ({}, "no text is recognised in a row without columns"),
         ({f"c{i}": 0 for i in range(25)}, "c19 and 5 more"),
         ({"messages": "not json"}, r"line 3: 'messages' is text but not JSON"),
         ({"messages": 5}, "'messages' is not a list of turns"),
-        ({"messages": [{"role": "user", "content": "U"}, {"role": "user"}]}, "turn 1 of 'messages' lacks role and content"),
+        ({"messages": [{"role": "user", "content": "U"}, {"role": "user"}]}, "turn 1 of 'messages' lacks role"),
         ({"messages": ["U"]}, "turn 0 of 'messages' lacks role"),
         ({"conversations": [{"value": "U"}]}, "turn 0 of 'conversations' lacks role"),
     ],

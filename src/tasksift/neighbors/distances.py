@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.errors import InputError
+
 Float = NDArray[np.float64]
 
 LARGEST = 1e15
@@ -31,7 +33,7 @@ class Points:
 
     def __init__(self, points: Float) -> None:
         self.points = points
-        self.squares = (points * points).sum(axis=1)
+        self.squares = _squares(points)
         self.narrow: NDArray[np.float32] | None = points.astype(np.float32) if _small(points) else None
 
     def lower_upper(self, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -39,8 +41,7 @@ class Points:
 
         The error of a dot product of d terms is at most d·u·|x||y| with u the unit roundoff, and 2|x||y| ≤ |x|²+|y|².
         """
-        wide = block.astype(np.float64, copy=False)
-        squares = (wide * wide).sum(axis=1)
+        squares = _squares(block.astype(np.float64, copy=False))
         left: NDArray[Any] = self.narrow if self.narrow is not None and _small(block) else self.points
         dtype = left.dtype
         total = self.squares[:, None].astype(dtype) + squares[None, :].astype(dtype)
@@ -52,6 +53,14 @@ class Points:
         # Squares of tiny numbers underflow; the bound must stay valid there too.
         total += block.shape[1] * float(np.finfo(dtype).tiny)
         return product - total, product + total
+
+
+def _squares(wide: Float) -> Float:
+    with np.errstate(over="ignore"):
+        squares: Float = (wide * wide).sum(axis=1)
+    if not np.isfinite(squares).all():
+        raise InputError("the vectors hold values too large for squared distances; rescale them")
+    return squares
 
 
 def _small(values: NDArray[Any]) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.errors import InputError
 from tasksift.neighbors.distances import Points, squared_distances
 from tasksift.neighbors.groups import Groups
 from tasksift.vectors import Vectors
@@ -109,8 +108,6 @@ def _finish(pool: Vectors, groups: Groups, target: NDArray[np.float64], ids: NDA
     for at in range(0, len(ids), pool.block_rows):
         some = ids[at : at + pool.block_rows]
         squares[at : at + len(some)] = squared_distances(pool.take(groups.representative[some]), target)
-    if not np.isfinite(squares).all():
-        raise InputError(f"{pool.name}: values are too large for squared distances; rescale the vectors")
     distances = np.sqrt(squares)
     order = np.lexsort((ids, distances))[:k]
     return Neighbours(ids[order], distances[order])

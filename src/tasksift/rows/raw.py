@@ -86,7 +86,7 @@ def decode(file: PoolFile, number: int, data: bytes) -> str:
         line = number + data.count(b"\n", 0, error.start)
         raise InputError(
             f"{file.path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); "
-            f"convert the file, e.g. iconv -f {guess} -t utf-8"
+            f"convert it, e.g. iconv -f {guess} -t utf-8"
         ) from None
 
 

@@ -57,7 +57,7 @@ def write_rows(files: Sequence[PoolFile], file_index: NDArray[Any], row: NDArray
     dictionary-encoded), and otherwise a file. The same rows give the same bytes.
 
     Each file is read once, up to its last chosen row. The distinct chosen rows pass through a nameless temporary file
-    beside `out`; memory holds one batch, 8 bytes for each chosen row and, for tables, 64 MiB.
+    beside `out`; memory holds one batch, some 50 bytes for each chosen row and, for tables, a chunk of 64 MiB.
 
     Parameters
     ----------

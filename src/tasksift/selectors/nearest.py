@@ -71,8 +71,6 @@ def fit(
                 first = order[np.searchsorted(x[order], np.arange(len(block)))]
                 squares[some], nearest_target[some] = found[first], q[first]
             tick(len(block))
-    if not np.isfinite(squares).all():
-        raise InputError(f"{vectors.name}: values are too large for squared distances; rescale the vectors")
     links = None
     if aggregate == "max":
         links = Links(rows, nearest_target, np.zeros(len(rows)), np.sqrt(squares))

@@ -37,7 +37,7 @@ def breadth_for_budget(lists: Lists, budget: float) -> float | None:
     cap = len(lists.ids) / budget
     # Up to the first breakpoint every target lies on its nearest neighbour alone.
     start = min(float(w[0]) for w in lists.weights)
-    while start <= lists.limit:
+    while start <= lists.limit * (1 + SLACK):
         found, start = _scan(lists, cap, _skip(lists, cap, start))
         if found is not None:
             return found
@@ -100,8 +100,9 @@ class _Ends:
 
 def _scan(lists: Lists, cap: float, start: float) -> tuple[float | None, float]:
     """Go upward from `start`, interval by interval: (breadth found or None, where to go on)."""
-    if start > lists.limit:
+    if start > lists.limit * (1 + SLACK):
         return None, np.inf
+    start = min(start, lists.limit)
     ends = _Ends(1 + max(int(ids.max()) for ids in lists.ids), cap)
     at, owner, place = [], [], []
     for i, (ids, weights, total) in enumerate(zip(lists.ids, lists.weights, lists.cumulative, strict=True)):
