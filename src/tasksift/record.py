@@ -76,6 +76,11 @@ def draw_from(
         about = max(1, int(budget.amount / max(1.0, float(np.mean(tokens)))))
     else:
         about = budget.rows(pool_rows)
+    for name, limit in (("--min-per-source", min_per_source), ("--max-per-source", max_per_source)):
+        if budget.unit == "tokens" and limit is not None and "%" in limit:
+            raise InputError(
+                f"{name} {limit} is a share of the rows, but the budget is in tokens; give a number of rows"
+            )
     options: dict[str, Any] = {
         "seed": seed,
         "order": order,

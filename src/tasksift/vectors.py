@@ -74,10 +74,17 @@ class Vectors:
             for at in range(0, len(shard), step):
                 yield int(start) + at, shard[at : at + step]
 
-    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield (position of the first row, at most `rows` rows as float32, scaled if `normalize`)."""
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (position of the first row, at most `rows` rows, scaled if `normalize`).
+
+        Rows come in float32, or in float64 where float32 cannot hold them.
+        """
         for start, block in self.raw_blocks(rows):
-            yield start, self._scaled(np.asarray(block, dtype=np.float32))
+            with np.errstate(over="ignore"):
+                narrow = block.astype(np.float32, copy=False)
+            if block.dtype.itemsize > 4 and not np.isfinite(narrow).all():
+                narrow = block.astype(np.float64, copy=False)
+            yield start, self._scaled(narrow)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the given rows in float64, shape (len(rows), d), scaled if `normalize`."""

@@ -105,7 +105,7 @@ def test_text():
         ("1%", 149, 1),
         ("1%", 150, 2),
         ("0.5%", 100, 1),
-        ("1.15%", 1000, 12),  # 11.5, which binary floats place below
+        ("2.3%", 1500, 35),  # 34.5, which binary floats place below
         ("0.001%", 10, 1),
         ("100%", 3, 3),
     ],

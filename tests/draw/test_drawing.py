@@ -82,6 +82,16 @@ def test_top_is_the_best_k(problem, data):
     assert np.all(drawn.inclusion == 1)
 
 
+def test_how_far_a_probability_may_exceed_one():
+    for excess, fits in ((1e-10, True), (1e-8, False)):
+        p = np.array([0.5 + excess / 2, 0.2, 0.3 - excess / 2])
+        if fits:
+            assert 0 in draw(plan_of(p), 2, seed=0, order=in_order(3)).ids
+        else:
+            with pytest.raises(InputError, match="at most 1 of its 3 rows"):
+                draw(plan_of(p), 2, seed=0, order=in_order(3))
+
+
 def test_top_of_masses_carries_them_in_weights():
     drawn = draw(plan_of([1, 3, 2, 2]), 3, seed=0, order=np.array([0, 1, 3, 2]), method="top")
     assert drawn.ids.tolist() == [1, 3, 2]
@@ -218,9 +228,9 @@ def test_loose_limits_change_no_probability():
 def test_frequencies_are_the_stated_inclusion(method, limits):
     rng = np.random.default_rng(7)
     n, k, draws = 30, 12, 4000
-    # The mass of source 0 asks for more than the maximum; source 2 has less than the minimum's worth.
+    # Source 0 has mass for more than either maximum; the others share the rest in fractions.
     sources = np.repeat([0, 1, 2], 10)
-    p = rng.uniform(1, 2, n) * np.array([8.0, 3.0, 1.0])[sources]
+    p = rng.uniform(1, 2, n) * np.array([8.0, 3.0, 2.0])[sources]
     plan = plan_of(p)
     counts, squares, expected = np.zeros(n), np.zeros(n), np.full(n, np.nan)
     per_source = set()

@@ -156,6 +156,11 @@ def test_multinomial_draws_are_nested(p, k, more):
     assert np.all(few <= many)
 
 
+def test_multinomial_with_masses_next_to_nothing():
+    assert multinomial(np.array([5e-324]), 10, np.random.default_rng(0)).tolist() == [10]
+    assert multinomial(np.array([1.0, 5e-324]), 10, np.random.default_rng(0)).tolist() == [10, 0]
+
+
 def test_whole_and_rest():
     whole, rest = whole_and_rest(np.array([0.0, 2.0, 3 - 1e-12, 3 + 1e-12, 0.25, 4e5 + 0.5, 1e-6]))
     assert whole.tolist() == [0, 2, 3, 3, 0, 400_000, 0]

@@ -101,8 +101,11 @@ def test_golden_values_one_target(rho, alpha, breadth, p):
 
 @pytest.mark.parametrize(
     ("rho", "breadth", "slope", "alpha"),
-    [([1, 1, 1, 1], [1, 2, 3], [1, 3, 6], [1 / 2, 1 / 4, 1 / 7]), ([2, 2, 1, 1], [0.5, 1, 2], [0.5, 1.5, 3.5], [2 / 3, 2 / 5, 2 / 9])],
-)  # fmt: skip
+    [
+        ([1, 1, 1, 1], [1, 2, 3], [1, 3, 6], [1 / 2, 1 / 4, 1 / 7]),
+        ([2, 2, 1, 1], [0.5, 1, 2], [0.5, 1.5, 3.5], [2 / 3, 2 / 5, 2 / 9]),
+    ],
+)
 def test_golden_path(rho, breadth, slope, alpha):
     path = trace_path(whole_lists(np.array([[1.0, 2, 3, 4]]), np.array(rho, float)))
     np.testing.assert_allclose(path.breadth, breadth)

@@ -88,7 +88,7 @@ class Budget:
         return rows
 
     def _share(self, whole: int, rounding: str) -> int:
-        # In decimal, because 1.15 % of 1000 is 11.5, which binary floats place just below.
+        # In decimal, because 2.3 % of 1500 is 34.5, which binary floats place just below.
         return int((Decimal(repr(self.amount)) * whole / 100).to_integral_value(rounding))
 
     def __str__(self) -> str:

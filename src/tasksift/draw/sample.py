@@ -69,9 +69,9 @@ def multinomial(p: Floats, k: int, rng: np.random.Generator) -> Ints:
     int64 (n,)
         How often each row came out; sums to k. Cost: O(n + k log n).
     """
-    ends = np.cumsum(p)
+    ends = np.cumsum(p / p.sum())
     hit = np.searchsorted(ends, rng.random(k) * ends[-1], side="right")
-    return np.bincount(np.minimum(hit, len(p) - 1), minlength=len(p)).astype(np.int64)
+    return np.bincount(hit, minlength=len(p)).astype(np.int64)
 
 
 def whole_and_rest(x: Floats) -> tuple[Ints, Floats]:

@@ -30,8 +30,8 @@ def rows_for_tokens(
     The result is ``draw(plan, k, ...)`` with the same seed, for a k whose rows hold at most `budget_tokens`, while
     those of k + 1 hold more. For ``top``, and ``multinomial`` without limits, rows are only added as k grows and that
     k is the largest. Otherwise draws of different k are different draws, their totals go up and down, and several k
-    may qualify: the search starts at the budget over the mean tokens per planned row, doubles its step up or down
-    until the budget lies in between, and bisects.
+    may qualify: the search starts at the budget over the tokens that a row holds on average, doubles its step up
+    or down until the budget lies in between, and bisects.
 
     Parameters
     ----------

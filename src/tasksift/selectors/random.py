@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.limits import water_fill
 from tasksift.errors import InputError
 from tasksift.plan import Plan
 
@@ -38,18 +39,7 @@ def fit(n: int, *, budget: int | None = None, sources: NDArray[np.int64] | None 
     if budget > n:
         raise InputError(f"budget {budget} exceeds the pool's {n} rows")
     sizes = np.bincount(sources)
-    share = _equal_shares(sizes, budget)
+    sizes = np.bincount(sources).astype(np.float64)
+    share = water_fill((sizes > 0).astype(np.float64), np.zeros(len(sizes)), sizes, float(budget))
     mass = (share / np.maximum(sizes, 1))[sources]
     return Plan(kind="mass", selector="random-balanced", ids=rows, values=mass / mass.sum())
-
-
-def _equal_shares(sizes: NDArray[np.int64], budget: int) -> NDArray[np.float64]:
-    """min(size, level) for every source, with the level at which they sum to `budget`."""
-    ascending = np.sort(sizes[sizes > 0]).astype(np.float64)
-    before = np.concatenate([[0.0], np.cumsum(ascending)[:-1]])
-    left = len(ascending) - np.arange(len(ascending))
-    level = (budget - before) / left
-    # The level is the first that no longer exceeds the smallest source still counted as large.
-    first = int(np.argmax(level <= ascending))
-    share: NDArray[np.float64] = np.minimum(sizes, level[first])
-    return share

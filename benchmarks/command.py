@@ -1,0 +1,81 @@
+"""The command line as a user runs it, timed: what both benchmarks measure."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished `tasksift select`.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall time of the whole process.
+    peak_mb, stated_mb : float
+        Largest resident memory, and what the run said before it started (nan if it said nothing).
+    out : Path
+        The training file; ``<out>.run`` stands beside it.
+    """
+
+    seconds: float
+    peak_mb: float
+    stated_mb: float
+    out: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
+
+    @property
+    def folder(self) -> Path:
+        return self.out.with_name(self.out.name + ".run")
+
+    def column(self, name: str, table: str = "selection") -> NDArray[Any]:
+        """A column of ``selection.parquet`` or ``plan.parquet``."""
+        values: NDArray[Any] = pq.read_table(self.folder / f"{table}.parquet", columns=[name])[name].to_numpy()
+        return values
+
+
+def select(pool: Path, target: Path, out: Path, **options: object) -> Run:
+    """Run `python -m tasksift select` in a process of its own.
+
+    The memory that the kernel reports for a child is never less than its parent's when it was started, so callers keep
+    small.
+    """
+    command = [sys.executable, "-m", "tasksift", "select", str(pool), "--target", str(target), "--out", str(out)]
+    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = subprocess.Popen([*command, "--force"], stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        said = log.read().decode(errors="replace")
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}\nended with {process.returncode}:\n{said}")
+    stated = re.search(r"peak memory about ([\d.]+) GB", said)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Run(seconds, usage.ru_maxrss * unit / 1e6, 1000 * float(stated[1]) if stated else float("nan"), out)
+
+
+def markdown(head: list[str], rows: list[list[object]]) -> str:
+    """A table; floats are given as they are to be read."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
