@@ -105,15 +105,15 @@ def select(
     ] = None,
     budget: Annotated[str | None, _option("budget", KNOBS, "B", "--budget", "-b")] = None,
     preset: Annotated[str | None, _option("preset", KNOBS, "NAME", "--preset", "-p")] = None,
-    seed: Annotated[int | None, _option("seed", KNOBS, "N")] = None,
+    seed: Annotated[str | None, _option("seed", KNOBS, "N")] = None,
     draw: Annotated[str | None, _option("draw", KNOBS, "NAME")] = None,
     max_per_source: Annotated[str | None, _option("max_per_source", KNOBS, "N")] = None,
     min_per_source: Annotated[str | None, _option("min_per_source", KNOBS, "N")] = None,
     breadth: Annotated[str | None, _option("breadth", KNOBS, "S")] = None,
-    alpha: Annotated[float | None, _option("alpha", KNOBS, "A")] = None,
-    scale: Annotated[float | None, _option("scale", KNOBS, "C")] = None,
+    alpha: Annotated[str | None, _option("alpha", KNOBS, "A")] = None,
+    scale: Annotated[str | None, _option("scale", KNOBS, "C")] = None,
     sigma: Annotated[str | None, _option("sigma", KNOBS, "D")] = None,
-    dim: Annotated[int | None, _option("dim", KNOBS, "N")] = None,
+    dim: Annotated[str | None, _option("dim", KNOBS, "N")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -144,6 +144,8 @@ def select(
         if out is None:
             raise InputError("there is no --out: name the training file to write, such as --out picked.jsonl")
         base = RunConfig.load(config).model_dump() if config is not None else {}
+        if config is not None and config.resolve() == out.resolve():
+            raise InputError(f"cannot write {out}: it is the --config of this run; name another file")
         chosen = {name: value for name, value in given.items() if value is not None}
         # One knob on the command line takes the place of the other in the file.
         if "alpha" in chosen:

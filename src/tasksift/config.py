@@ -28,7 +28,7 @@ class RunConfig(BaseModel):
     """How much to select: 1000 (rows), 1% (of the rows) or 250000tok (tokens)."""
     preset: str = "tsds"
     """The method; `tasksift presets` lists them."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of everything random; the same inputs, options and seed give the same rows."""
     normalize: bool = True
     """Scale --vectors to unit length."""
@@ -51,7 +51,7 @@ class RunConfig(BaseModel):
     probability times the budget; the default), multinomial (with replacement, as in the TSDS paper) or top."""
     alpha: float | None = Field(default=None, ge=0, le=1)
     """TSDS: trade-off between closeness (1) and spread (0), as in the paper; excludes --breadth."""
-    scale: float = Field(default=5.0, ge=0)
+    scale: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     """TSDS: the paper's C, which weighs distances when --alpha is given."""
     breadth: float | Literal["auto"] | None = None
     """TSDS: effective number of neighbours per target; auto (the default without --alpha) stays as close to the
@@ -93,11 +93,17 @@ class RunConfig(BaseModel):
         try:
             return cls(**{name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
-            fault = error.errors()[0]
+            faults = error.errors()
+            fault = faults[0]
             name = str(fault["loc"][0]) if fault["loc"] else ""
             text = fault["msg"].removeprefix("Value error, ")
-            if name:
-                text = f"{option_name(name)} {fault['input']!r}: {text[:1].lower()}{text[1:]}"
+            if fault["type"] == "extra_forbidden":
+                text = f"{option_name(name)} is not an option; the options are {', '.join(cls.model_fields)}"
+            elif name:
+                # A field of two types has a fault for each of them.
+                ways = [each["msg"].split(", unable")[0] for each in faults if each["loc"][:1] == fault["loc"][:1]]
+                text = " or ".join(way.removeprefix("Input should be ") for way in dict.fromkeys(ways))
+                text = f"{option_name(name)} {fault['input']!r}: it should be {text}"
             raise InputError(text) from None
 
     @classmethod
@@ -105,11 +111,13 @@ class RunConfig(BaseModel):
         """Read a configuration that `dump` wrote."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as a configuration ({error})") from None
+        except OSError as error:
+            raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: not UTF-8, so not a configuration; name a config.yaml of a run") from None
         except yaml.YAMLError as error:
             raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
             raise InputError(f"{path}: a configuration is a mapping of option names to values")
         try:
             return cls.create(**values)

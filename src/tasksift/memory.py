@@ -43,7 +43,7 @@ def estimate_rows(files: Sequence[PoolFile]) -> int | None:
                 if count == PROBE_LINES:
                     break
             total += size * count / max(1, length)
-    return round(total)
+    return max(1, round(total))
 
 
 def peak_memory(rows: int, dim: int, targets: int, *, lexical: bool, planned: int) -> float:

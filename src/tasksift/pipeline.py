@@ -14,6 +14,8 @@ import pyarrow as pa
 from tasksift import __version__
 from tasksift.config import RunConfig, option_name
 from tasksift.draw import Budget, Drawn
+from tasksift.draw.budget import parse_limit
+from tasksift.draw.limits import check_limits
 from tasksift.errors import InputError, ShortPlanError
 from tasksift.features import SAMPLE_TEXTS, Features, given_vectors, lexical_features
 from tasksift.manifest import build_manifest
@@ -28,7 +30,7 @@ from tasksift.represent.store import replace_json
 from tasksift.represent.vectors_file import unit_length
 from tasksift.rows import PoolFile, TextReader, TokenCounter, check_out, expand, fingerprint, read, writing
 from tasksift.rows.index import PoolIndex, build_index, index_vectors
-from tasksift.run_folder import publish, resume_publication, run_folder, work_folder
+from tasksift.run_folder import check_no_input, publish, resume_publication, run_folder, work_folder
 from tasksift.selection import Selection, summarize
 from tasksift.selectors import SELECTORS, Context, Planner, nearest
 from tasksift.workspace import Workspace
@@ -117,19 +119,23 @@ def run(
         "target": fingerprint(targets),
         "vectors": [_stamp(config.vectors), _stamp(config.target_vectors)],
     }
-    done = resume_publication(out, key)
-    if done is not None:
-        return done
-    check_out(out, force)
-    if run_folder(out).exists() and not force:
-        raise InputError(f"{run_folder(out)} exists; use --force to replace it, or name another file")
     with writing(out):
+        check_no_input(out, config, [*files, *targets])
+        done = resume_publication(out, key, force)
+        if done is not None:
+            return done
+        check_out(out, force)
+        if run_folder(out).exists() and not force:
+            raise InputError(f"{run_folder(out)} exists; use --force to replace it, or name another file")
+        resumed = work_folder(out).is_dir()
         work = Workspace(work_folder(out))
         try:
             selection = _Line(config, files, targets, work, progress, say).run(force)
             publish(selection, out, force=force, work=work, key=key)
-        except BaseException:
-            if not work.has_work():
+        except BaseException as error:
+            # A request that cannot be served leaves nothing behind, except what an interrupted run had left before.
+            refused = isinstance(error, InputError | OSError) and not resumed
+            if refused or not work.has_work():
                 work.drop()
             raise
     return selection
@@ -164,21 +170,22 @@ class _Line:
             targets = self._match_targets(given, targets)
         self._announce(given, len(targets))
         index = self._index(given, counter)
-        if self.budget.unit != "tokens":
-            self.budget.rows(len(index))
+        self._check_budget(index)
         features = given
         if given is None and self.selector.needs_features:
-            features = lexical_features(
-                config,
-                Path(config.features) if config.features else self.work.folder / "features",
-                self.files,
-                self.reader,
-                index,
-                self.work.folder / "sample.json",
-                targets,
-                self.progress,
-                force=force,
-            )
+            folder = Path(config.features) if config.features else self.work.folder / "features"
+            with writing(folder):
+                features = lexical_features(
+                    config,
+                    folder,
+                    self.files,
+                    self.reader,
+                    index,
+                    self.work.folder / "sample.json",
+                    targets,
+                    self.progress,
+                    force=force,
+                )
         if features is None:
             context = Context(index.order, index.sources, progress=self.progress)
         else:
@@ -201,7 +208,9 @@ class _Line:
 
     def _target_texts(self) -> list[str]:
         """The text of every target row; an empty one could stand for anything and is an error."""
-        reader = TextReader(self.config.target_template or self.config.text_template)
+        reader = TextReader(self.config.text_template)
+        if self.config.target_template is not None:
+            reader = TextReader(self.config.target_template, option="--target-template")
         texts: list[str] = []
         for file in self.target_files:
             for batch in read(file):
@@ -282,6 +291,19 @@ class _Line:
                 f"they belong together row by row"
             )
         return index
+
+    def _check_budget(self, index: PoolIndex) -> None:
+        """Refuse, before the costly steps, what no plan of this pool could serve."""
+        if self.budget.unit == "tokens":
+            return
+        rows = self.budget.rows(len(index))
+        low = parse_limit(self.config.min_per_source, rows, "--min-per-source")
+        high = parse_limit(self.config.max_per_source, rows, "--max-per-source")
+        if low is not None or high is not None:
+            there = np.bincount(index.sources, minlength=len(index.source_names))
+            if self.config.draw == "multinomial":  # one row is enough for any count
+                there = np.where(there > 0, rows, 0)
+            check_limits(there, rows, low, high, index.source_names)
 
     def _plan_and_draw(
         self, planner: Planner, index: PoolIndex, features: Features | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.represent.store import file_digest
 from tasksift.rows import PoolFile, check_out, write_rows, writing
@@ -43,14 +45,32 @@ def work_folder(out: Path) -> Path:
     return out.with_name(out.name + ".run.part")
 
 
-def resume_publication(out: Path, key: dict[str, Any]) -> Selection | None:
-    """Finish a run with this key that was killed between its last computation and its last rename."""
-    if not work_folder(out).is_dir():
+def check_no_input(out: Path, config: RunConfig, files: Sequence[PoolFile]) -> None:
+    """Raise an `InputError` if `out` is a file that the run reads, which not even `force` may destroy."""
+    read = [file.path for file in files if file.format not in ("hf", "memory")]
+    for path in [*read, *config.target, config.vectors, config.target_vectors, config.tokenizer]:
+        if path is not None and Path(path).resolve() == out.resolve():
+            raise InputError(f"cannot write {out}: it is an input of this run; name another file")
+
+
+def resume_publication(out: Path, key: dict[str, Any], force: bool = False) -> Selection | None:
+    """Finish a run with this key that was killed between its last computation and its last step.
+
+    Raises
+    ------
+    InputError
+        If another file has come to stand at `out` since (unless `force`).
+    """
+    if work_folder(out).is_dir():
+        work = Workspace(work_folder(out))
+        if not work.is_done(_READY, key):
+            return None
+        if _staged(out, work).exists():
+            check_out(out, force)
+        _rename(out, work)
+    elif not ((run_folder(out) / f"{_READY}.done").is_file() and Workspace(run_folder(out)).is_done(_READY, key)):
         return None
-    work = Workspace(work_folder(out))
-    if not work.is_done(_READY, key):
-        return None
-    _rename(out, work)
+    _unmark(out)
     return open_run(run_folder(out))
 
 
@@ -76,6 +96,7 @@ def publish(
         What identifies the run for `resume_publication`.
     """
     check_out(out, force)
+    check_no_input(out, selection.config, selection.files)
     if run_folder(out).exists() and not force:
         raise InputError(f"{run_folder(out)} exists; use --force to replace it, or name another file")
     with writing(out):
@@ -89,9 +110,16 @@ def publish(
                 work.drop()
             raise
         _rename(out, work)
+        _unmark(out)
+
+
+def _staged(out: Path, work: Workspace) -> Path:
+    return work.folder / ("output." + out.name)
 
 
 def _write_all(selection: Selection, out: Path, folder: Path) -> None:
+    for name in KEPT:  # of a run with other options that was killed here, perhaps of another set of files
+        (folder / name).unlink(missing_ok=True)
     staged = folder / ("output." + out.name)
     _write_output(selection, staged)
     _write_table(selection.record, folder / "selection.parquet")
@@ -131,7 +159,7 @@ def _rename(out: Path, work: Workspace) -> None:
     for item in work.folder.iterdir():
         if item.name not in KEPT and item.name != f"{_READY}.done" and item.name != "output." + out.name:
             shutil.rmtree(item) if item.is_dir() else item.unlink()
-    staged = work.folder / ("output." + out.name)
+    staged = _staged(out, work)
     if staged.exists():
         staged.replace(out)
     folder = run_folder(out)
@@ -139,7 +167,10 @@ def _rename(out: Path, work: Workspace) -> None:
         shutil.rmtree(folder)
     # The marker goes with the folder's new name: until then a rerun knows that only renames are left.
     work.folder.rename(folder)
-    (folder / f"{_READY}.done").unlink(missing_ok=True)
+
+
+def _unmark(out: Path) -> None:
+    (run_folder(out) / f"{_READY}.done").unlink(missing_ok=True)
 
 
 def _write_table(table: pa.Table, path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasksift.errors import InputError
+
 
 class Workspace:
     """A folder with a marker for every finished stage.
@@ -18,7 +20,10 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError(f"{folder} is a file where the run keeps its work; move it away") from None
 
     def is_done(self, stage: str, key: Mapping[str, Any]) -> bool:
         """Whether the stage was finished with this key; with another one its marker goes."""

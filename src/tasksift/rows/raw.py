@@ -55,7 +55,7 @@ def no_rows(file: PoolFile) -> InputError:
 def raw_lines(file: PoolFile) -> Iterator[tuple[int, bytes]]:
     r"""Yield (line number from 1, line with its end); only ``\n`` ends a line. A byte order mark is left out."""
     number = 0
-    with reading(file, lambda: f" after line {number}"), _open(file) as stream:
+    with reading(file, lambda: f" after line {number}" if number else ""), _open(file) as stream:
         for number, line in enumerate(stream, 1):
             yield number, line.removeprefix(_BOM) if number == 1 else line
 

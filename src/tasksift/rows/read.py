@@ -100,11 +100,11 @@ def _parse(file: PoolFile, number: int, text: str) -> Any:
             fix = "if it is JSON Lines, rename it to .jsonl"
         elif file.format == "jsonl" and number == 1 and text.strip() in ("[", "{"):
             fix = "a record must fill one line; if it is one JSON document, rename it to .json"
-        message = f"{file.path}, line {line}: not JSON ({error.msg} at column {error.colno}); {fix}"
+        message = f"{file.path}, line {line}: not JSON ({error.msg.removesuffix(' at')} at column {error.colno}); {fix}"
     except RecursionError:
         message = f"{file.path}, line {number}: the JSON is nested too deeply; remove the line"
     except ValueError as error:  # a number of thousands of digits
-        message = f"{file.path}, line {number}: not readable as JSON ({error}); mend the value"
+        message = f"{file.path}, line {number}: not readable as JSON ({str(error).split(';')[0]}); mend the value"
     raise InputError(message)
 
 

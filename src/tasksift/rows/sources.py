@@ -148,7 +148,13 @@ def fingerprint(files: Sequence[PoolFile]) -> str:
             for batch in file.records.to_batches(max_chunksize=2048):
                 digest.update(b"\n".join(map(canonical, batch.to_pylist())) + b"\n")
         elif file.records is not None:
-            digest.update(b"\n".join(map(canonical, file.records)))
+            for row, record in enumerate(file.records):
+                try:
+                    digest.update(canonical(record) + b"\n")
+                except (TypeError, ValueError, RecursionError) as error:
+                    raise InputError(
+                        f"{file.path}, row {row}: a value cannot be written as JSON ({_one_line(error)}); change it"
+                    ) from None
         elif file.format != "hf":
             path = Path(file.path).resolve()
             try:

@@ -35,6 +35,8 @@ class TextReader:
         How the text is put together, for records of no usual layout: ``{question}\n{answer}``. Fields are columns;
         ``{meta.topic}`` and ``{answers[0]}`` reach into nested values; ``{{`` and ``}}`` are braces; a backslash
         followed by n is a newline. The whole text then is the response.
+    option : str
+        What messages call the template.
 
     Raises
     ------
@@ -42,9 +44,10 @@ class TextReader:
         The template has no field, or a brace without its partner.
     """
 
-    def __init__(self, template: str | None = None) -> None:
+    def __init__(self, template: str | None = None, *, option: str = "--text-template") -> None:
         self.template = template
-        self._parts: list[tuple[str, list[str]]] | None = None if template is None else _parse(template)
+        self.option = option
+        self._parts: list[tuple[str, list[str]]] | None = None if template is None else _parse(template, option)
 
     def read(self, record: Mapping[str, Any], where: str) -> tuple[str, str]:
         """Return (prompt, response) of `record`; `where` names its file and row in messages.
@@ -61,7 +64,9 @@ class TextReader:
         """
         if self._parts is not None:
             prompt = ""
-            response = "".join(text or to_string(_lookup(record, field, where)) for text, field in self._parts)
+            response = "".join(
+                text or to_string(_lookup(record, field, where, self.option)) for text, field in self._parts
+            )
         else:
             prompt, response = _detect(record, where)
         return well_formed(prompt), well_formed(response)
@@ -135,25 +140,25 @@ def to_string(value: Any) -> str:
     return compact(value)
 
 
-def _parse(template: str) -> list[tuple[str, list[str]]]:
+def _parse(template: str, option: str) -> list[tuple[str, list[str]]]:
     """Return the parts of a template: (text, []) or ('', [name of the field, path into it])."""
     parts: list[tuple[str, list[str]]] = []
     for match in _PART.finditer(template.replace("\\n", "\n")):
         field = match["field"]
         if match["stray"] or (field is not None and not field.strip()):
             raise InputError(
-                f"--text-template {template!r}: {match[0]!r} is not a field; write {{column}}, and {{{{ for a brace"
+                f"{option} {template!r}: {match[0]!r} is not a field; write {{column}}, and {{{{ for a brace"
             )
         if field is not None:
             parts.append(("", [field, *re.sub(r"\[(\w+)\]", r".\1", field).split(".")]))
         else:
             parts.append(((match["brace"] or match["text"])[: 1 if match["brace"] else None], []))
     if not any(field for _, field in parts):
-        raise InputError(f"--text-template {template!r} names no column; write e.g. {EXAMPLE}")
+        raise InputError(f"{option} {template!r} names no column; write e.g. {EXAMPLE.replace('--text-template', option)}")
     return parts
 
 
-def _lookup(record: Mapping[str, Any], field: list[str], where: str) -> Any:
+def _lookup(record: Mapping[str, Any], field: list[str], where: str, option: str) -> Any:
     name, *path = field
     if name in record:  # a column may itself be called "meta.topic"
         return record[name]
@@ -166,7 +171,7 @@ def _lookup(record: Mapping[str, Any], field: list[str], where: str) -> Any:
         elif value is None:  # tables fill what is missing with nulls
             return None
         else:
-            raise InputError(f"{where}: the field {name!r} is not in {_columns(record)}; correct --text-template")
+            raise InputError(f"{where}: the field {name!r} is not in {_columns(record)}; correct {option}")
     return value
 
 
