@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -39,11 +38,13 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` says."""
         manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
         return manifest
 
     @property
     def folder(self) -> Path:
+        """The run directory."""
         return self.out.with_name(self.out.name + ".run")
 
     def column(self, name: str, table: str = "selection") -> NDArray[Any]:
@@ -75,7 +76,22 @@ def select(pool: Path, target: Path, out: Path, **options: object) -> Run:
     return Run(seconds, usage.ru_maxrss * unit / 1e6, 1000 * float(stated[1]) if stated else float("nan"), out)
 
 
+def earlier(results: Path | None) -> list[dict[str, Any]]:
+    """The runs that a file of results holds; none if there is no file."""
+    if results is None or not results.exists():
+        return []
+    runs: list[dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))
+    return runs
+
+
+def keep(results: Path | None, runs: list[dict[str, Any]]) -> None:
+    """Say what the last run gave, and write all of them."""
+    print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+    if results is not None:
+        results.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+
+
 def markdown(head: list[str], rows: list[list[object]]) -> str:
-    """A table; floats are given as they are to be read."""
+    """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -11,7 +11,6 @@ Runs that the results hold already are not made again, so a long benchmark can b
 from __future__ import annotations
 
 import argparse
-import json
 import string
 import tempfile
 from collections.abc import Iterator
@@ -21,13 +20,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from command import Run, markdown, select
+from command import Run, earlier, keep, markdown, select
 from numpy.typing import NDArray
 
 Int = NDArray[np.int64]
 
 PRESETS = ("tsds", "tsds-uniform", "nearest", "round-robin", "random")
 VARIANTS = ("random", "near")
+TITLES = {
+    "random": "copied: 1 % of the rows at random",
+    "near": "copied: half at random, half nearest to the target",
+}
+COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#777777")
 SHARE = 0.01
 """Of the pool's rows: how many are copied, and how many are selected."""
 
@@ -49,7 +53,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON file of all runs; those in it are not made again")
     parser.add_argument("--plot", type=Path, help="PNG or SVG (needs matplotlib)")
     args = parser.parse_args()
-    results: list[dict[str, Any]] = json.loads(args.results.read_text()) if args.results and args.results.exists() else []
+    results = earlier(args.results)
     with tempfile.TemporaryDirectory(prefix="near-copies-") as folder:
         measure(args, args.work or Path(folder), results)
     print(report(results))
@@ -94,9 +98,7 @@ def measure(args: argparse.Namespace, work: Path, results: list[dict[str, Any]])
                     )  # fmt: skip
                     facts = describe(run, group_of(n, copied, factor))
                     results.append({**key, "fresh": fresh and features.exists(), **facts})
-                    print(json.dumps(results[-1]), flush=True)
-                    if args.results:
-                        args.results.write_text(json.dumps(results, indent=1) + "\n")
+                    keep(args.results, results)
 
 
 def nearest_rows(pool: Path, target: Path, work: Path, count: int) -> Int:
@@ -211,7 +213,40 @@ def report(results: list[dict[str, Any]]) -> str:
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
-    pass
+    """Redundant share over copies per row: a thick line a preset (mean of the targets), thin ones for the targets."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = [r for r in results if r["sigma"] == "auto"]
+    variants = [name for name in VARIANTS if any(r["variant"] == name for r in runs)]
+    # White behind everything, so that the picture reads the same on a dark page.
+    figure, axes = pyplot.subplots(1, len(variants), figsize=(5 * len(variants), 4.2), sharey=True, squeeze=False)
+    for axis, variant in zip(axes[0], variants, strict=True):
+        factors = sorted({r["factor"] for r in runs if r["variant"] == variant})
+        share = {
+            (r["preset"], r["task"], r["factor"]): 100 * r["redundant_share"] for r in runs if r["variant"] == variant
+        }
+        for preset, colour in zip(PRESETS, COLOURS, strict=True):
+            tasks = {task for name, task, _ in share if name == preset}
+            lines = [[share.get((preset, task, factor), np.nan) for factor in factors] for task in sorted(tasks)]
+            for line in lines:
+                axis.plot(range(len(factors)), line, color=colour, linewidth=0.7, alpha=0.45)
+            whole = [line for line in lines if np.isfinite(line).all()]
+            if whole:
+                mean = np.mean(whole, axis=0)
+                axis.plot(range(len(factors)), mean, "o-", color=colour, linewidth=2.4, label=preset)
+        # The factors are powers of ten, so even steps are a logarithmic axis with a place for 0.
+        axis.set_xticks(range(len(factors)), [f"{factor:,}" for factor in factors])
+        axis.set_xlabel("copies of each copied row (log)")
+        axis.set_title(TITLES[variant], fontsize=10)
+        axis.set_ylim(-2, 100)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("redundant near-copies in the selection, %")
+    axes[0][0].legend(frameon=False, loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=130, facecolor="white")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_a_configuration_replays(tmp_path):
     ("values", "message"),
     [
         ({"alpha": 0.5, "breadth": 3}, "--alpha and --breadth are two names of one knob"),
-        ({"alpha": 2}, "--alpha 2: input should be less than or equal to 1"),
+        ({"alpha": 2}, "--alpha 2: it should be less than or equal to 1"),
         ({"breadth": "wide"}, "--breadth 'wide'"),
         ({"sigma": float("nan")}, "--sigma nan is out of range"),
         ({"vectors": "x.npy"}, "--vectors needs --target-vectors"),

@@ -98,7 +98,7 @@ class RunConfig(BaseModel):
             name = str(fault["loc"][0]) if fault["loc"] else ""
             text = fault["msg"].removeprefix("Value error, ")
             if fault["type"] == "extra_forbidden":
-                text = f"{option_name(name)} is not an option; the options are {', '.join(cls.model_fields)}"
+                text = f"{option_name(name)} {fault['input']!r}: there is no such option; the options are {', '.join(cls.model_fields)}"
             elif name:
                 # A field of two types has a fault for each of them.
                 ways = [each["msg"].split(", unable")[0] for each in faults if each["loc"][:1] == fault["loc"][:1]]

@@ -102,12 +102,11 @@ def lexical_features(
 
 def _model(folder: Path, sample: Path, dim: int, progress: Progress, *, fresh: bool) -> tfidf.Tfidf:
     """Load the model that made the store's shards, or fit one when there are none."""
-    if not fresh:
-        return tfidf.Tfidf.load(folder)
-    with progress("fitting TF-IDF and SVD", 0):
-        model = tfidf.fit(json.loads(sample.read_text(encoding="utf-8"))["texts"], dim=dim)
-    model.save(folder)
-    return model
+    if fresh:
+        with progress("fitting TF-IDF and SVD", 0):
+            tfidf.fit(json.loads(sample.read_text(encoding="utf-8"))["texts"], dim=dim).save(folder)
+    # Loaded in either case, so that a resumed run says and computes the same, byte for byte.
+    return tfidf.Tfidf.load(folder)
 
 
 def _shards_from(batches: Iterable[list[str]], first: int) -> Iterable[list[str]]:

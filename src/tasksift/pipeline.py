@@ -184,7 +184,7 @@ class _Line:
                     self.work.folder / "sample.json",
                     targets,
                     self.progress,
-                    force=force,
+                    force=force or config.features is None,
                 )
         if features is None:
             context = Context(index.order, index.sources, progress=self.progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,9 @@ Progress = Callable[[str, int], AbstractContextManager[Tick]]
 PATIENCE = 2.0
 """Seconds that a step may take before its bar appears."""
 
+LINE_EVERY = 10.0
+"""Seconds between lines where there is no terminal for a bar."""
+
 
 @contextmanager
 def silent(label: str, total: int) -> Iterator[Tick]:
@@ -21,7 +25,28 @@ def silent(label: str, total: int) -> Iterator[Tick]:
 
 @contextmanager
 def bars(label: str, total: int) -> Iterator[Tick]:
-    """Show a bar with rate and remaining time on standard error, once the step has taken two seconds."""
+    """Show a bar with rate and remaining time on standard error, once the step has taken two seconds.
+
+    Where standard error is not a terminal, a line now and then takes the bar's place.
+    """
+    begun = time.monotonic()
+    done = 0
+    if not sys.stderr.isatty():
+        said = begun
+
+        def tell(amount: int) -> None:
+            nonlocal done, said
+            done += amount
+            now = time.monotonic()
+            if now - said > (LINE_EVERY if said > begun else PATIENCE):
+                said = now
+                rate = done / (now - begun)
+                rest = f", {(total - done) / rate:.0f} s left" if 0 < done < total else ""
+                share = f" {done / total:.0%}," if total else ""
+                print(f"{label}:{share} {_short(rate)}/s{rest}", file=sys.stderr)  # noqa: T201
+
+        yield tell
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -37,8 +62,6 @@ def bars(label: str, total: int) -> Iterator[Tick]:
         transient=True,
     )
     task = bar.add_task(label, total=total or None, rate="")
-    begun = time.monotonic()
-    done = 0
     shown = False
 
     def tick(amount: int) -> None:

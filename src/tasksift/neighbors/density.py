@@ -62,8 +62,7 @@ def densities(
         there = there[there >= 0]
         if len(there):
             for at, points in parts:
-                lower, _ = points.lower_upper(block)
-                one, other = np.nonzero(lower < sigma * sigma)
+                one, other = np.nonzero(points.table(block).within(sigma * sigma))
                 _add_terms(total, pool, groups, candidates, ids, one + at, there[other], sigma)
         if tick:
             tick(len(raw) * len(ids))

@@ -7,6 +7,7 @@ direct subtraction in float64, row by row, which does not depend on blocks, thre
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,23 +37,43 @@ class Points:
         self.squares = _squares(points)
         self.narrow: NDArray[np.float32] | None = points.astype(np.float32) if _small(points) else None
 
-    def lower_upper(self, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Bounds of the squared distances to each row of `block` (b, d): two arrays of shape (m, b).
-
-        The error of a dot product of d terms is at most d·u·|x||y| with u the unit roundoff, and 2|x||y| ≤ |x|²+|y|².
-        """
+    def table(self, block: NDArray[Any]) -> Table:
+        """Bound the distances to every row of `block` (b, d). Cost: one product and one pass over its m·b results."""
         squares = _squares(block.astype(np.float64, copy=False))
         left: NDArray[Any] = self.narrow if self.narrow is not None and _small(block) else self.points
-        dtype = left.dtype
-        total = self.squares[:, None].astype(dtype) + squares[None, :].astype(dtype)
-        product = left @ block.astype(dtype, copy=False).T
-        product *= -2
-        product += total
-        unit = float(np.finfo(dtype).eps) / 2
-        total *= (block.shape[1] + 16) * unit
-        # Squares of tiny numbers underflow; the bound must stay valid there too.
-        total += block.shape[1] * float(np.finfo(dtype).tiny)
-        return product - total, product + total
+        info = np.finfo(left.dtype)
+        # A dot product of d terms is off by at most d·u·|x||y|, u the unit roundoff, and 2|x||y| <= |x|² + |y|²; the
+        # rest covers the sums around it. Squares of tiny numbers underflow, and the bound must hold there too.
+        share = (block.shape[1] + 24) * float(info.eps) / 2
+        half = left @ block.astype(left.dtype, copy=False).T
+        half -= ((1 - share) / 2 * squares).astype(left.dtype)
+        own = (1 - share) * self.squares - block.shape[1] * float(info.tiny)
+        width = 2 * (share * self.squares + block.shape[1] * float(info.tiny))
+        return Table(half, own, width, 2 * share * squares)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Bounds of the squared distances between m points and the b rows of a block.
+
+    The lower bound of pair (i, j) is ``own[i] - 2 * half[i, j]``, and the upper bound lies ``width[i] + column[j]``
+    above it. Kept in this form, because most pairs are ruled out by one comparison.
+    """
+
+    half: NDArray[Any]
+    own: Float
+    width: Float
+    column: Float
+
+    def within(self, limits: Float | float) -> NDArray[np.bool_]:
+        """Which pairs may be within these squared distances, one for each point or one for all: bool (m, b)."""
+        reach: NDArray[np.bool_] = self.half >= ((self.own - limits) / 2).astype(self.half.dtype)[:, None]
+        return reach
+
+    def bounds(self, i: Any, j: Any) -> tuple[Float, Float]:
+        """Lower and upper bounds of the pairs (i, j), which broadcast against each other."""
+        lower: Float = self.own[i] - 2.0 * self.half[i, j]
+        return lower, lower + self.width[i] + self.column[j]
 
 
 def _squares(wide: Float) -> Float:

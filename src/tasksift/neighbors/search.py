@@ -62,11 +62,11 @@ def nearest(
         if (ids < 0).any():
             block, ids = raw[ids >= 0], ids[ids >= 0]
         if len(ids):
-            lower, upper = points.lower_upper(block)
-            near = lower <= limits[:, None]
+            table = points.table(block)
+            near = table.within(limits)
             for i in np.flatnonzero(near.any(axis=1)):
                 here = np.flatnonzero(near[i])
-                limits[i] = shelves[i].put(ids[here], lower[i, here], upper[i, here])
+                limits[i] = shelves[i].put(ids[here], *table.bounds(i, here))
         if tick:
             tick(len(raw))
     return [_finish(pool, groups, targets[i], shelf.all_ids(), k) for i, shelf in enumerate(shelves)]
@@ -81,9 +81,9 @@ class _Shelf:
         self.count = 0
         self.limit = np.inf
 
-    def put(self, ids: NDArray[np.int64], lower: NDArray[np.floating], upper: NDArray[np.floating]) -> float:
+    def put(self, ids: NDArray[np.int64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> float:
         """Add candidates and return the upper bound that later ones must not exceed."""
-        self.parts.append((ids, lower.astype(np.float64), upper.astype(np.float64)))
+        self.parts.append((ids, lower, upper))
         self.count += len(ids)
         if self.count > 2 * self.k + 64:
             self._prune()

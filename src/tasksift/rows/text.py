@@ -154,7 +154,8 @@ def _parse(template: str, option: str) -> list[tuple[str, list[str]]]:
         else:
             parts.append(((match["brace"] or match["text"])[: 1 if match["brace"] else None], []))
     if not any(field for _, field in parts):
-        raise InputError(f"{option} {template!r} names no column; write e.g. {EXAMPLE.replace('--text-template', option)}")
+        example = EXAMPLE.replace("--text-template", option)
+        raise InputError(f"{option} {template!r} names no column; write e.g. {example}")
     return parts
 
 

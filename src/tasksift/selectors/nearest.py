@@ -63,7 +63,8 @@ def fit(
             if aggregate == "mean":
                 squares[some] = squared_distances(exact, centre) + scatter
             else:
-                lower, upper = points.lower_upper(block)
+                every_target, every_row = np.ix_(range(len(targets)), range(len(block)))
+                lower, upper = points.table(block).bounds(every_target, every_row)
                 q, x = np.nonzero(lower <= upper.min(axis=0))
                 found = squared_distances(exact[x], targets[q])
                 # The smallest distance of each row, ties to the first target.

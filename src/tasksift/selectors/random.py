@@ -38,8 +38,7 @@ def fit(n: int, *, budget: int | None = None, sources: NDArray[np.int64] | None 
         raise InputError("balanced random needs a budget and the source of every row")
     if budget > n:
         raise InputError(f"budget {budget} exceeds the pool's {n} rows")
-    sizes = np.bincount(sources)
-    sizes = np.bincount(sources).astype(np.float64)
+    sizes: NDArray[np.float64] = np.bincount(sources).astype(np.float64)
     share = water_fill((sizes > 0).astype(np.float64), np.zeros(len(sizes)), sizes, float(budget))
     mass = (share / np.maximum(sizes, 1))[sources]
     return Plan(kind="mass", selector="random-balanced", ids=rows, values=mass / mass.sum())

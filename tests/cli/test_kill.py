@@ -1,0 +1,214 @@
+"""A run that is killed at any moment goes on where it was and ends with the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasksift
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(tasksift.__file__).parents[1])}
+COMMAND = [sys.executable, "-m", "tasksift", "select", "../pool.jsonl", "-t", "../target.jsonl", "-b", "50"]
+COMMAND += ["-o", "picked.jsonl", "--dim", "4", "--quiet"]
+
+WORK = Path("picked.jsonl.run.part")
+PHASES = [
+    WORK,
+    WORK / "rows.done",
+    WORK / "features/model/tfidf.json",
+    WORK / "features/shard-00000.npy",
+    WORK / "features/shard-00001.json",
+    WORK / "output.picked.jsonl",
+    WORK / "manifest.json",
+]
+"""Files whose appearance begins a phase of a run, in their order."""
+MOMENTS = [*PHASES, *(random.Random(0).uniform(a, a + 0.25) for a in (0.2, 0.45, 0.7))]
+"""When to kill: as soon as a file is there, or after this share of the time that an undisturbed run takes."""
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes | None], float]:
+    """A folder with a pool of 17,000 short texts, what a run leaves, and the seconds it took."""
+    base = tmp_path_factory.mktemp("kill")
+    rng = random.Random(0)
+    words = [f"w{k}" for k in range(300)]
+    rows = [{"text": " ".join(rng.choices(words, k=6)), "source": rng.choice("abc")} for _ in range(17_000)]
+    for name, some in (("pool", rows), ("target", rows[:5])):
+        (base / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    (base / "reference").mkdir()
+    begun = time.monotonic()
+    subprocess.run(COMMAND, cwd=base / "reference", env=ENVIRONMENT, check=True)
+    return base, snapshot(base / "reference"), time.monotonic() - begun
+
+
+def kill_at(moment: Path | float, folder: Path, seconds: float) -> bool:
+    """Run the command and kill it at a moment; tell whether it was still running."""
+    begun = time.monotonic()
+    with subprocess.Popen(COMMAND, cwd=folder, env=ENVIRONMENT) as process:
+        while process.poll() is None:
+            if (folder / moment).exists() if isinstance(moment, Path) else time.monotonic() - begun > moment * seconds:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.001)
+    return process.returncode == -signal.SIGKILL
+
+
+def test_killed_by_the_clock_and_by_phase(undisturbed: tuple[Path, dict[str, bytes | None], float]):
+    base, reference, seconds = undisturbed
+
+    def disturb(k: int) -> bool:
+        folder = base / f"killed-{k}"
+        folder.mkdir()
+        killed = kill_at(MOMENTS[k], folder, seconds)
+        if killed:
+            subprocess.run(COMMAND, cwd=folder, env=ENVIRONMENT, check=True)
+        assert snapshot(folder) == reference, MOMENTS[k]
+        return killed
+
+    with ThreadPoolExecutor(2) as pool:
+        killed = list(pool.map(disturb, range(len(MOMENTS))))
+    assert sum(killed) >= 8, killed  # a busy machine may let one slip through
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_threads_leave_no_trace(threads: str, undisturbed: tuple[Path, dict[str, bytes | None], float]):
+    base, reference, _ = undisturbed
+    folder = base / f"threads-{threads}"
+    folder.mkdir()
+    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    subprocess.run(COMMAND, cwd=folder, env={**ENVIRONMENT, **limits}, check=True)
+    assert snapshot(folder) == reference
+
+
+# Runs that kill themselves just before the k-th thing they do to a file, each in a fork of one warm process.
+DRIVER = """
+import json, os, shutil, signal, sys, traceback
+from pathlib import Path
+
+import tasksift.features
+from tasksift import pipeline
+from tasksift.represent import tfidf
+
+tasksift.features.SHARD_ROWS = 64
+base = Path.cwd()
+OPTIONS = {"pool": "../pool.jsonl", "target": "../target.jsonl", "budget": 20, "dim": 4, "out": "picked.jsonl"}
+CHANGES = [{"dim": 3}, {"preset": "random"}, {"seed": 7}, {"source_column": "other"}, {"text_template": "{text}{other}"},
+           {"budget": "400tok"}, {"target": "../pool.jsonl"}, {"preset": "nearest"}]
+
+
+def run(folder, kill_at=0, **changes):
+    log = os.open(base / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    pid = os.fork()
+    if pid == 0:
+        count = 0
+
+        def see(event, args):
+            nonlocal count
+            writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
+            if not writes and event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir"):
+                return
+            count += 1
+            if count == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            name = args[1] if event == "os.rename" else args[0]
+            os.write(log, f"{event} {Path(os.fsdecode(name)).name}\\n".encode())
+
+        os.chdir(base / folder)
+        sys.addaudithook(see)
+        try:
+            pipeline.select(**{**OPTIONS, **changes})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    os.close(log)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), (base / "log").read_text().splitlines()
+
+
+def snapshot(folder):
+    root = base / folder
+    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+
+
+def folder(name, *old):
+    (base / name).mkdir()
+    for path in old:
+        (base / name / path).parent.mkdir(exist_ok=True)
+        (base / name / path).write_text("of yesterday")
+    return name
+
+
+def reference(name, **changes):
+    assert run(folder(name), **changes)[0] == 0
+    return snapshot(name)
+
+
+faults = []
+plain = reference("reference")
+changed = [reference(f"changed-{c}", **change) for c, change in enumerate(CHANGES)]
+steps = 0
+while True:
+    steps += 1
+    code, done = run(folder(f"a{steps}"), steps)
+    if code == 0:
+        break
+    assert code == -signal.SIGKILL
+    shutil.copytree(base / f"a{steps}", base / f"b{steps}")
+    code, again = run(f"a{steps}")
+    if code or snapshot(f"a{steps}") != plain:
+        faults.append(f"killed before step {steps}, after {done[-1:]}: {code}, {sorted(snapshot(f'a{steps}'))}")
+    stages = [step for step in done if step.endswith(".json") and "shard-" in step or step == "os.rename rows.done"]
+    if set(stages) & set(again):
+        faults.append(f"killed before step {steps}: {sorted(set(stages) & set(again))} done again")
+    # Publishing may be over for the old options, and then the file in the way is refused; it never mixes the two.
+    c = steps % len(CHANGES)
+    ready = "os.rename ready.done" in done
+    if not ready and (run(f"b{steps}", **CHANGES[c])[0] or snapshot(f"b{steps}") != changed[c]):
+        faults.append(f"killed before step {steps}, then {CHANGES[c]}: {sorted(snapshot(f'b{steps}'))}")
+old = ("picked.jsonl", "picked.jsonl.run/manifest.json", "picked.jsonl.run/notes.txt")
+for step in range(steps - 14, steps + 3):
+    name = folder(f"f{step}", *old)
+    code, done = run(name, step, force=True)
+    if code and (run(name, force=True)[0] or snapshot(name) != plain):
+        faults.append(f"with force, killed before step {step}, after {done[-1:]}: {sorted(snapshot(name))}")
+print(json.dumps({"steps": steps, "faults": faults}))
+"""
+
+
+def test_killed_before_every_step(tmp_path: Path, rows: Callable[..., Any], lines: Callable[..., bytes]):
+    pool = [{**row, "other": "xy"[k % 2]} for k, row in enumerate(rows(200, 0))]
+    (tmp_path / "pool.jsonl").write_bytes(lines(pool))
+    (tmp_path / "target.jsonl").write_bytes(lines(pool[:3]))
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["faults"] == [], done.stderr
+    assert report["steps"] > 30
+
+
+def test_finished_features_stay(tmp_path: Path, rows: Callable[..., Any], lines: Callable[..., bytes]):
+    (tmp_path / "target.jsonl").write_bytes(lines(rows(3, 1)))
+    (tmp_path / "pool.jsonl").write_bytes(lines(rows(90, 0)))
+    options = {"pool": tmp_path / "pool.jsonl", "target": tmp_path / "target.jsonl", "dim": 4}
+    shard = tmp_path / "features" / "shard-00000.npy"
+    tasksift.select(**options, budget=5, features=str(tmp_path / "features"))
+    written = shard.stat()
+    tasksift.select(**options, budget=9, features=str(tmp_path / "features"), out=tmp_path / "picked.jsonl")
+    assert (shard.stat().st_mtime_ns, shard.stat().st_ino) == (written.st_mtime_ns, written.st_ino)
