@@ -53,17 +53,18 @@ class Run:
         return values
 
 
-def select(pool: Path, target: Path, out: Path, **options: object) -> Run:
-    """Run `python -m tasksift select` in a process of its own.
+def select(pool: Path | None, out: Path, **options: object) -> Run:
+    """Run `python -m tasksift select` in a process of its own; an option that is True is a flag.
 
     The memory that the kernel reports for a child is never less than its parent's when it was started, so callers keep
     small.
     """
-    command = [sys.executable, "-m", "tasksift", "select", str(pool), "--target", str(target), "--out", str(out)]
-    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "tasksift", "select", *([str(pool)] if pool else []), "--out", str(out), "--force"]
+    for name, value in options.items():
+        command += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        process = subprocess.Popen([*command, "--force"], stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)

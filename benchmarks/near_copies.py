@@ -1,19 +1,25 @@
 """Near-copies in the pool: how much of a selection they take, preset by preset.
 
-The stress of the TSDS paper (arXiv 2410.11303, section 5): 1 % of the pool's rows are copied 10, 100 and 1,000 times,
-here with small edits, and the same number of rows is selected from every such pool. Run it as
+The stress of the TSDS paper (arXiv 2410.11303): 1 % of the pool's rows are copied 10, 100 and 1,000 times, here with
+small edits, and the same number of rows is selected from every such pool. Run it as
 
     python benchmarks/near_copies.py --data DIR --results copies.json --plot copies.png
 
-Runs that the results hold already are not made again, so a long benchmark can be stopped and continued.
+The default representation is fitted on the pool, so copies change it too. `--fit clean` takes the one fitted on the
+pool without copies, in which a row's vector does not depend on the others, as with any pretrained encoder; `--fit
+dirty` runs everything on the pool with copies. Runs that the results hold already are not made again, so a long
+benchmark can be stopped and continued.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import string
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +28,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from command import Run, earlier, keep, markdown, select
 from numpy.typing import NDArray
+
+from tasksift.represent.tfidf import Tfidf
+from tasksift.rows import TextReader
 
 Int = NDArray[np.int64]
 
@@ -36,16 +45,18 @@ SHARE = 0.01
 """Of the pool's rows: how many are copied, and how many are selected."""
 
 BATCH_ROWS = 10_000
-KEY = ("variant", "factor", "task", "preset", "sigma")
+KEY = ("clean_rows", "fit", "variant", "factor", "task", "preset", "sigma")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with pool_<name>.parquet and targets/")
     parser.add_argument("--pool", default="50k")
+    parser.add_argument("--rows", type=int, help="use only so many rows of the pool, drawn at random")
     parser.add_argument("--tasks", default="gsm8k,nl2bash,medmcqa,clinc150")
     parser.add_argument("--factors", default="0,10,100,1000", help="copies of each row that is copied")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="how the copied rows are chosen")
+    parser.add_argument("--fit", default="clean,dirty", help="which pool the representation is fitted on")
     parser.add_argument("--presets", default=",".join(PRESETS))
     parser.add_argument("--sigmas", default="", help="further bandwidths for the preset tsds")
     parser.add_argument("--seed", type=int, default=0)
@@ -63,53 +74,103 @@ def main() -> None:
 
 def measure(args: argparse.Namespace, work: Path, results: list[dict[str, Any]]) -> None:
     """Make the runs that `results` lacks, and write it after each."""
-    pool = args.data / f"pool_{args.pool}.parquet"
-    n = pq.read_metadata(pool).num_rows
+    pool = clean_pool(args, work)
+    sources = np.array(pq.read_table(pool.rows, columns=["source"])["source"].to_pylist())
+    n = len(sources)
     budget = round(SHARE * n)
     shuffled = np.random.default_rng(args.seed).permutation(n)
+    done = [{name: result[name] for name in KEY} for result in results]
     settings = [(preset, "auto") for preset in args.presets.split(",")]
     settings += [("tsds", sigma) for sigma in args.sigmas.split(",") if sigma]
-    for factor in map(int, args.factors.split(",")):
-        for variant in args.variants.split(","):
-            for task in args.tasks.split(","):
-                target = args.data / "targets" / f"{task}.dev.jsonl"
-                asked = [dict(zip(KEY, (variant, factor, task, *setting), strict=True)) for setting in settings]
-                known = [{name: result[name] for name in KEY} for result in results]
-                asked = [key for key in asked if key not in known]
-                if not asked:
-                    continue
-                copied = shuffled[:budget]
-                if variant == "near":
-                    near = nearest_rows(pool, target, work, budget // 2)
-                    copied = np.concatenate([near, shuffled[~np.isin(shuffled, near)][: budget - len(near)]])
-                place = work / (f"x{factor}" if variant == "random" or not factor else f"x{factor}-{task}")
-                dirty = pool if not factor else place / "pool.parquet"
-                if not dirty.exists():
-                    place.mkdir(parents=True)
-                    write_copies(pool, dirty, copied, factor, args.seed)
-                for key in asked:
-                    sigma = {} if key["sigma"] == "auto" else {"sigma": key["sigma"]}
-                    out = work / "out.parquet"
-                    features = place / "features"
-                    fresh = not features.exists()
-                    run = select(
-                        dirty, target, out, budget=budget, features=features, preset=key["preset"], seed=args.seed,
-                        **sigma,
-                    )  # fmt: skip
-                    facts = describe(run, group_of(n, copied, factor))
-                    results.append({**key, "fresh": fresh and features.exists(), **facts})
-                    keep(args.results, results)
+    cells = itertools.product(
+        map(int, args.factors.split(",")), args.variants.split(","), args.tasks.split(","), args.fit.split(",")
+    )
+    for factor, variant, task, fit in cells:
+        if not factor and fit == "dirty":
+            continue
+        asked = [dict(zip(KEY, (n, fit, variant, factor, task, *setting), strict=True)) for setting in settings]
+        asked = [key for key in asked if key not in done]
+        if not asked:
+            continue
+        target = args.data / "targets" / f"{task}.dev.jsonl"
+        copied = shuffled[:budget]
+        if variant == "near":
+            # The rows that the preset `nearest` ranks first, and random ones.
+            run = select(pool.rows, work / "out.parquet", target=target, budget=budget // 2, preset="nearest",
+                         features=pool.features)  # fmt: skip
+            near = run.column("position")
+            copied = np.concatenate([near, shuffled[~np.isin(shuffled, near)][: budget - len(near)]])
+        dirty = pool
+        if factor:
+            name = f"x{factor}" if variant == "random" else f"x{factor}-{task}"
+            dirty = Pool(work / name / "pool.parquet", work / name / "features", work / name / "vectors")
+            if not dirty.rows.exists():
+                write_copies(pool.rows, dirty.rows, copied, factor, args.seed)
+        inputs = (
+            given(pool, dirty, target, work)
+            if fit == "clean"
+            else ({"pool": dirty.rows, "target": target, "features": dirty.features})
+        )
+        group = np.full(n, -1)
+        group[copied] = np.arange(len(copied))
+        group = np.concatenate([group, np.repeat(np.arange(len(copied)), factor)])
+        own = np.concatenate([sources, np.repeat(sources[copied], factor)]) == f"train_{task}"
+        for key in asked:
+            sigma = {} if key["sigma"] == "auto" else {"sigma": key["sigma"]}
+            fresh = fit == "dirty" and not dirty.features.exists()
+            run = select(
+                **inputs, **sigma, out=work / "out.parquet", budget=budget, preset=key["preset"], seed=args.seed
+            )
+            fresh &= dirty.features.exists()
+            results.append({**key, "fresh": fresh, **describe(run, group, own)})
+            keep(args.results, results)
 
 
-def nearest_rows(pool: Path, target: Path, work: Path, count: int) -> Int:
-    """The rows of the clean pool that the preset `nearest` ranks first."""
-    run = select(pool, target, work / "out.parquet", budget=count, features=work / "x0" / "features", preset="nearest")
-    rows: Int = run.column("position")
-    return rows
+@dataclass(frozen=True)
+class Pool:
+    """Where a pool's rows are, its features by the command line, and its vectors by the model of the clean pool."""
+
+    rows: Path
+    features: Path
+    vectors: Path
+
+
+def clean_pool(args: argparse.Namespace, work: Path) -> Pool:
+    """The pool without copies, and its features."""
+    rows = args.data / f"pool_{args.pool}.parquet"
+    n = pq.read_metadata(rows).num_rows
+    if args.rows and args.rows < n:
+        some = np.sort(np.random.default_rng(args.seed).permutation(n)[: args.rows])
+        (work / "x0").mkdir(parents=True, exist_ok=True)
+        pq.write_table(pq.read_table(rows).take(pa.array(some)), work / "x0" / "pool.parquet")
+        rows = work / "x0" / "pool.parquet"
+    pool = Pool(rows, work / "x0" / "features", work / "x0" / "features")
+    if not pool.features.exists():
+        target = next(args.data.glob("targets/*.dev.jsonl"))
+        select(rows, work / "out.parquet", target=target, budget=1, preset="nearest", features=pool.features)
+    return pool
+
+
+def given(pool: Pool, dirty: Pool, target: Path, work: Path) -> dict[str, Any]:
+    """The dirty pool and the target as vectors, by the model that was fitted on the clean pool."""
+    model = Tfidf.load(pool.features / "model")
+    reader = TextReader(None)
+
+    def embed(records: list[dict[str, Any]]) -> NDArray[np.float32]:
+        return model.transform([reader.join(*reader.read(record, "")) for record in records])
+
+    if not dirty.vectors.exists():
+        dirty.vectors.mkdir(parents=True)
+        for k, batch in enumerate(pq.ParquetFile(dirty.rows).iter_batches(BATCH_ROWS, columns=["prompt", "response"])):
+            np.save(dirty.vectors / f"shard-{k}.npy", embed(batch.to_pylist()))
+    with target.open(encoding="utf-8") as lines:
+        np.save(work / "target.npy", embed([json.loads(line) for line in lines]))
+    return {"pool": None, "vectors": dirty.vectors, "target_vectors": work / "target.npy", "no_normalize": True}
 
 
 def write_copies(pool: Path, out: Path, copied: Int, factor: int, seed: int) -> None:
     """Write the pool with `factor` edited copies of each row of `copied` behind it, group by group."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     source = pq.ParquetFile(pool)
     originals = pq.read_table(pool).take(pa.array(copied)).to_pylist()
     with pq.ParquetWriter(out, source.schema_arrow) as writer:
@@ -156,15 +217,12 @@ def edit(text: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def group_of(n: int, copied: Int, factor: int) -> Int:
-    """For every row of the pool with copies: the number of its original in `copied`, or -1."""
-    group = np.full(n, -1, dtype=np.int64)
-    group[copied] = np.arange(len(copied))
-    return np.concatenate([group, np.repeat(np.arange(len(copied)), factor)])
+def describe(run: Run, group: Int, own: NDArray[np.bool_]) -> dict[str, Any]:
+    """What the copied rows and their copies took of a selection.
 
-
-def describe(run: Run, group: Int) -> dict[str, Any]:
-    """What the copied rows and their copies took of a selection."""
+    `group` says for every row of the pool which copied row it is or comes from, or -1; `own`, whether it is of the
+    task's own source.
+    """
     position = run.column("position")
     mine = group[position]
     mine = mine[mine >= 0]
@@ -175,6 +233,7 @@ def describe(run: Run, group: Int) -> dict[str, Any]:
         "group_share": len(mine) / len(position),
         "redundant_share": (len(mine) - len(np.unique(mine))) / len(position),
         "distinct_originals": int((group[position] < 0).sum() + len(np.unique(mine))),
+        "own_share": float(own[position].mean()) if own.any() else None,
         "status": plan["status"],
         "breadth": plan["breadth"],
         "seconds": round(run.seconds, 1),

@@ -46,8 +46,8 @@ def main() -> None:
 def _run(data: Path, folder: Path, pool: str, task: str, preset: str) -> Run:
     return select(
         data / f"pool_{pool}.parquet",
-        data / "targets" / f"{task}.dev.jsonl",
         folder / "out.parquet",
+        target=data / "targets" / f"{task}.dev.jsonl",
         budget=BUDGET,
         features=folder / "features",
         preset="nearest" if preset == "features" else preset,

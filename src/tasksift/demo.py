@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tasksift.demo_pool import PACKAGE, DemoRows, Row, demo_rows, docstrings, standard_library
+from tasksift.demo_pool import COPIED, PACKAGE, DemoRows, Row, demo_rows, docstrings, standard_library
 from tasksift.errors import InputError
 from tasksift.pipeline import select
 from tasksift.progress import Progress
@@ -184,8 +184,9 @@ def _page(
     pool = figures["pool"]
     yield from _wrapped(
         f"The pool: {pool.rows:,} docstrings of the standard library of Python {platform.python_version()}, "
-        f"{pool.copies} of them copies made here with one slip each. The target: {len(rows.target)} docstrings of "
-        f"{PACKAGE}, taken out of the pool; the rest of {PACKAGE} stays in it. Each method picks {BUDGET} of the pool."
+        f"{pool.copies} of them copies made here, with one slip each, of {COPIED} docstrings of {PACKAGE} and {COPIED} "
+        f"of other modules. The target: {len(rows.target)} docstrings of {PACKAGE}, taken out of the pool; the rest of "
+        f"{PACKAGE} stays in it. Each method picks {BUDGET} of the pool."
     )
     yield ""
     yield f"{'':<12}{'':>8}{'from':>18}{'edited':>10}{'different':>14}{'of them':>12}"
@@ -211,7 +212,7 @@ def _page(
     if out is not None:
         yield from _wrapped(f"Kept in {out}: pool.jsonl, target.jsonl, and every pick with its .run folder beside it.")
     yield "The same for your own files:"
-    yield f"  {COMMAND}"
+    yield COMMAND
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
@@ -219,6 +220,6 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def _excerpt(text: str) -> str:
-    """The beginning of a text, indented, as one printable line."""
-    line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
+    """The beginning of a text, indented, as one line that any terminal can show."""
+    line = " ".join("".join(c if c.isascii() and c.isprintable() else "?" for c in word) for word in text.split())
     return "   " + textwrap.shorten(line, WIDTH - 3, placeholder=" ...")

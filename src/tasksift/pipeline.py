@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -317,14 +318,16 @@ class _Line:
             rows = min(n, max(1, int(self.budget.amount / max(1.0, float(tokens.mean())))))
         else:
             rows = self.budget.rows(n)
-        for _ in range(MOST_PLANS):
+        for attempt in range(MOST_PLANS):
             plan = planner(rows)
             if self.budget.unit == "tokens" and plan.kind == "mass":
                 assert tokens is not None
-                # Rows of this plan may be longer or shorter than the pool's; plan for as many as the budget buys.
-                bought = max(1, int(self.budget.amount / max(1.0, float(plan.values @ tokens[plan.ids]))))
-                if bought > rows and bought <= n:
-                    rows = bought
+                # Rows of this plan may be longer or shorter than the pool's; plan for what the budget buys, and a
+                # little more, as the rows drawn may be shorter than expected.
+                bought = max(1.0, self.budget.amount / max(1.0, float(plan.values @ tokens[plan.ids])))
+                wanted = min(n, math.ceil(1.05 * bought) + 1)
+                if rows < min(bought, n) or (attempt < MOST_PLANS // 2 and rows > 1.1 * wanted):
+                    rows = wanted
                     continue
             table = self._table(plan, index, features)
             try:

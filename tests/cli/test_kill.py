@@ -191,7 +191,7 @@ print(json.dumps({"steps": steps, "faults": faults}))
 
 
 def test_killed_before_every_step(tmp_path: Path, rows: Callable[..., Any], lines: Callable[..., bytes]):
-    pool = [{**row, "other": "xy"[k % 2]} for k, row in enumerate(rows(200, 0))]
+    pool = [{**row, "other": "xy"[k % 2]} for k, row in enumerate(rows(120, 0))]
     (tmp_path / "pool.jsonl").write_bytes(lines(pool))
     (tmp_path / "target.jsonl").write_bytes(lines(pool[:3]))
     done = subprocess.run(

@@ -100,4 +100,19 @@ def rows_for_tokens(
     while over - fits > 1:
         middle = (fits + over) // 2
         fits, over = (middle, over) if total(middle) <= budget_tokens else (fits, middle)
-    return lot.draw(fits, seed)
+    whole = lot.draw(fits, seed)
+    if lot.method != "systematic" or minimum is not None or maximum is not None:
+        return whole
+    cut = _trim(lot.draw(over, seed), tokens, budget_tokens, seed)
+    return max(whole, cut, key=lambda drawn: int(tokens[drawn.ids].sum()))
+
+
+def _trim(drawn: Drawn, tokens: NDArray[np.int64], budget_tokens: int, seed: int | np.random.SeedSequence) -> Drawn:
+    """Leave out rows at random until the rest fits, so that less than one row's tokens are left over."""
+    rows = tokens[drawn.ids]
+    # The rows come in rank order, so the lot does not depend on the pool's order either.
+    leaving = np.random.default_rng(seed).permutation(len(rows))
+    out = int(np.searchsorted(np.cumsum(rows[leaving]), rows.sum() - budget_tokens)) + 1
+    stay = np.sort(leaving[out:])
+    share = len(stay) / len(rows)
+    return Drawn(drawn.ids[stay], drawn.copies[stay], drawn.weight[stay], drawn.inclusion[stay] * share, drawn.method)
