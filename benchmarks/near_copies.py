@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shutil
 import string
 import tempfile
 from collections.abc import Iterator
@@ -161,8 +162,15 @@ def given(pool: Pool, dirty: Pool, target: Path, work: Path) -> dict[str, Any]:
 
     if not dirty.vectors.exists():
         dirty.vectors.mkdir(parents=True)
-        for k, batch in enumerate(pq.ParquetFile(dirty.rows).iter_batches(BATCH_ROWS, columns=["prompt", "response"])):
-            np.save(dirty.vectors / f"shard-{k}.npy", embed(batch.to_pylist()))
+        # The vectors of the clean rows are there already: a row's vector does not depend on the others.
+        for shard in pool.features.glob("shard-*.npy"):
+            shutil.copy(shard, dirty.vectors / f"clean-{shard.name}")
+        copies = pq.ParquetFile(dirty.rows).iter_batches(BATCH_ROWS, columns=["prompt", "response"])
+        skip = pq.read_metadata(pool.rows).num_rows
+        for k, batch in enumerate(copies):
+            if batch.num_rows > skip:
+                np.save(dirty.vectors / f"copies-{k}.npy", embed(batch.slice(skip).to_pylist()))
+            skip -= min(skip, batch.num_rows)
     with target.open(encoding="utf-8") as lines:
         np.save(work / "target.npy", embed([json.loads(line) for line in lines]))
     return {"pool": None, "vectors": dirty.vectors, "target_vectors": work / "target.npy", "no_normalize": True}

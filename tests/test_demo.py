@@ -52,7 +52,7 @@ def real(tmp_path_factory):
 def small_library(tmp_path_factory):
     """A part of the standard library, for runs that take no time."""
     root = tmp_path_factory.mktemp("library")
-    for name in (PACKAGE, "email", "http", "logging"):
+    for name in (PACKAGE, "email"):
         shutil.copytree(standard_library() / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return root
 

@@ -182,8 +182,8 @@ def demo(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Keep the pool, the target and the picks here.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No bars.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No bars.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Run a complete selection on the docstrings of Python's own standard library."""
     with _answering():

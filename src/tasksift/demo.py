@@ -166,11 +166,14 @@ def _place(folder: Path, files: dict[str, list[Row]]) -> None:
 
 
 def _example(selection: Selection, rows: DemoRows, k: int) -> dict[str, Any]:
-    """A selected row, the reason why it was taken, and the nearest of the targets that pull it."""
-    why = selection.explain(k, most=len(rows.target))
-    nearest = min(why.pulls, key=lambda pull: pull.distance).target
-    row = rows.pool[int(selection.positions[k])]
-    return {"row": row, "reason": why.reason, "target": nearest, "target_row": rows.target[nearest]}
+    """A selected row, the reason why it was taken, and the target nearest to it."""
+    target = selection.record["nearest_target"][k].as_py()
+    return {
+        "row": rows.pool[int(selection.positions[k])],
+        "reason": selection.explain(k).reason,
+        "target": target,
+        "target_row": rows.target[target],
+    }
 
 
 def _page(
@@ -202,12 +205,11 @@ def _page(
     yield ""
     yield f"The first {len(examples)} rows of tsds, and why they are in:"
     for k, example in enumerate(examples):
-        row, target = example["row"], example["target_row"]
         yield ""
-        yield f"{k + 1}. {row['name']}"
-        yield _excerpt(row["text"])
+        yield f"{k + 1}. {example['row']['name']}"
+        yield _excerpt(example["row"]["text"])
         yield from _wrapped(f"why: {example['reason']}", "   ")
-        yield _excerpt(f"target {example['target']}: {target['name']}: {target['text']}")
+        yield _excerpt(f"target {example['target']}: {example['target_row']['text']}")
     yield ""
     if out is not None:
         yield from _wrapped(f"Kept in {out}: pool.jsonl, target.jsonl, and every pick with its .run folder beside it.")

@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,10 @@ def run(
         work = Workspace(work_folder(out))
         try:
             selection = _Line(config, files, targets, work, progress, say).run(force)
-            publish(selection, out, force=force, work=work, key=key)
+            with progress("writing", 0):
+                publish(selection, out, force=force, work=work, key=key)
+            written = json.loads((run_folder(out) / "manifest.json").read_text(encoding="utf-8"))
+            selection = replace(selection, manifest=written)
         except BaseException as error:
             # A request that cannot be served leaves nothing behind, except what an interrupted run had left before.
             refused = isinstance(error, InputError | OSError) and not resumed
@@ -296,15 +300,20 @@ class _Line:
     def _check_budget(self, index: PoolIndex) -> None:
         """Refuse, before the costly steps, what no plan of this pool could serve."""
         if self.budget.unit == "tokens":
+            there = 0 if index.tokens is None else int(index.tokens.sum())
+            if index.tokens is not None and self.budget.amount > there:
+                raise InputError(
+                    f"the budget is {self.budget} and the pool holds {there} tokens; lower the budget or add to the pool"
+                )
             return
         rows = self.budget.rows(len(index))
         low = parse_limit(self.config.min_per_source, rows, "--min-per-source")
         high = parse_limit(self.config.max_per_source, rows, "--max-per-source")
         if low is not None or high is not None:
-            there = np.bincount(index.sources, minlength=len(index.source_names))
+            counts = np.bincount(index.sources, minlength=len(index.source_names))
             if self.config.draw == "multinomial":  # one row is enough for any count
-                there = np.where(there > 0, rows, 0)
-            check_limits(there, rows, low, high, index.source_names)
+                counts = np.where(counts > 0, rows, 0)
+            check_limits(counts, rows, low, high, index.source_names)
 
     def _plan_and_draw(
         self, planner: Planner, index: PoolIndex, features: Features | None

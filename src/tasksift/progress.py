@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ Tick = Callable[[int], None]
 Progress = Callable[[str, int], AbstractContextManager[Tick]]
 
 PATIENCE = 2.0
-"""Seconds that a step may take before its bar appears."""
+"""Seconds that a step may take before anything is shown of it."""
 
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""
@@ -23,37 +24,24 @@ def silent(label: str, total: int) -> Iterator[Tick]:
     yield lambda amount: None
 
 
-@contextmanager
-def bars(label: str, total: int) -> Iterator[Tick]:
+def bars(label: str, total: int) -> AbstractContextManager[Tick]:
     """Show a bar with rate and remaining time on standard error, once the step has taken two seconds.
 
-    Where standard error is not a terminal, a line now and then takes the bar's place.
+    Where standard error is not a terminal, a line now and then takes the bar's place. A step of unknown length has a
+    total of 0.
     """
-    begun = time.monotonic()
-    done = 0
-    if not sys.stderr.isatty():
-        said = begun
+    return _bar(label, total) if sys.stderr.isatty() else _lines(label, total)
 
-        def tell(amount: int) -> None:
-            nonlocal done, said
-            done += amount
-            now = time.monotonic()
-            if now - said > (LINE_EVERY if said > begun else PATIENCE):
-                said = now
-                rate = done / (now - begun)
-                rest = f", {(total - done) / rate:.0f} s left" if 0 < done < total else ""
-                share = f" {done / total:.0%}," if total else ""
-                print(f"{label}:{share} {_short(rate)}/s{rest}", file=sys.stderr)  # noqa: T201
 
-        yield tell
-        return
+@contextmanager
+def _bar(label: str, total: int) -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.percentage:3.0f} %" if total else ""),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -62,27 +50,61 @@ def bars(label: str, total: int) -> Iterator[Tick]:
         transient=True,
     )
     task = bar.add_task(label, total=total or None, rate="")
-    shown = False
+    begun = time.monotonic()
 
     def tick(amount: int) -> None:
-        nonlocal done, shown
-        done += amount
-        elapsed = time.monotonic() - begun
-        if not shown and elapsed > PATIENCE:
-            bar.start()
-            shown = True
-        if shown:
-            bar.update(task, completed=done, rate=f"{_short(done / elapsed)}/s")
+        bar.advance(task, amount)
+        bar.update(task, rate=_rate(bar.tasks[0].completed, time.monotonic() - begun))
 
+    # A timer, because a step may say nothing of itself until it is done.
+    timer = threading.Timer(PATIENCE, bar.start)
+    timer.daemon = True
+    timer.start()
     try:
         yield tick
     finally:
-        if shown:
-            bar.stop()
+        timer.cancel()
+        timer.join()
+        bar.stop()
 
 
-def _short(value: float) -> str:
+@contextmanager
+def _lines(label: str, total: int) -> Iterator[Tick]:
+    begun = time.monotonic()
+    done = 0
+    due = begun + PATIENCE
+
+    def line() -> str:
+        elapsed = time.monotonic() - begun
+        if not done:
+            return f"{label} ..."
+        rest = f", {(total - done) / done * elapsed:.0f} s left" if done < total else ""
+        return f"{label}: {f'{done / total:.0%}, ' if total else ''}{_rate(done, elapsed)}{rest}"
+
+    def show() -> None:
+        nonlocal due
+        due = time.monotonic() + LINE_EVERY
+        print(line(), file=sys.stderr, flush=True)  # noqa: T201
+
+    def tick(amount: int) -> None:
+        nonlocal done
+        done += amount
+        if time.monotonic() > due:
+            show()
+
+    timer = threading.Timer(PATIENCE, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield tick
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _rate(done: float, seconds: float) -> str:
+    rate = done / max(seconds, 1e-9)
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.1f}{letter}"
-    return f"{value:.0f}"
+        if rate >= factor:
+            return f"{rate / factor:.1f}{letter}/s"
+    return f"{rate:.0f}/s"

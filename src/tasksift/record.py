@@ -143,7 +143,7 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
             text = "drawn at random"
         elif plan.kind == "mass":
             count = int(targets[line["row"]]) if targets is not None else 0
-            text = f"{near}; {count} target{'s' if count != 1 else ''} send {line['probability']:.3%} of the mass"
+            text = f"{near}; {count} target{'s send' if count != 1 else ' sends'} {line['probability']:.3%} of the mass"
             if shares is not None and count > 1:
                 text = f"{text}, {shares[line['row']]:.0%} of it from one"
             if line["density"] is not None and line["density"] > 1.05:

@@ -140,6 +140,8 @@ def _write_all(selection: Selection, out: Path, folder: Path) -> None:
 
 def _write_output(selection: Selection, staged: Path) -> None:
     """The drawn rows in rank order; rows drawn several times come again in further rounds, never side by side."""
+    if selection.config.pool and not selection.files:
+        raise InputError("the pool of this run was in memory and is gone; select again from the rows")
     copies = selection.copies
     rounds = [np.flatnonzero(copies > r) for r in range(int(copies.max()))]
     lines = np.concatenate(rounds)

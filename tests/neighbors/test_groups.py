@@ -49,7 +49,7 @@ def test_dtypes_and_negative_zero(dtype):
 
 
 def test_equal_keys_do_not_merge_different_rows(monkeypatch):
-    monkeypatch.setattr(module, "content_keys", lambda pool: np.zeros((len(pool), 2), dtype=np.uint64))
+    monkeypatch.setattr(module, "content_keys", lambda pool, tick: np.zeros((len(pool), 2), dtype=np.uint64))
     pool = np.array([[1.0], [2], [1], [3], [2]])
     groups = collapse(Vectors(pool), np.arange(5))
     assert (pool[groups.representative].ravel() == [1, 2, 3]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,10 @@ def singletons(pool: Vectors, order: Int | None = None) -> Groups:
     return Groups(np.argsort(order), np.ones(len(pool), dtype=np.int64), np.argsort(np.argsort(order)))
 
 
-def content_keys(pool: Vectors) -> NDArray[np.uint64]:
+def content_keys(pool: Vectors, tick: Callable[[int], None] | None = None) -> NDArray[np.uint64]:
     """Two independent multilinear hashes of each row's values, shape (n, 2).
 
-    Equal values give equal keys in every floating type that holds them; -0.0 counts as 0.0. Cost: one pass.
+    `tick` is told the number of rows just read. Equal values give equal keys in every floating type that holds them; -0.0 counts as 0.0. Cost: one pass.
     """
     rng = np.random.default_rng(0x7A5C)
     multipliers = rng.integers(1, 2**63, size=(2 * pool.dim, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
@@ -66,10 +67,12 @@ def content_keys(pool: Vectors) -> NDArray[np.uint64]:
         # The high halves of such sums are the well-mixed ones, and 32-bit words keep their products from overlapping.
         words = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
         out[start : start + len(block)] = words @ multipliers
+        if tick:
+            tick(len(block))
     return out
 
 
-def collapse(pool: Vectors, order: Int | None = None) -> Groups:
+def collapse(pool: Vectors, order: Int | None = None, tick: Callable[[int], None] | None = None) -> Groups:
     """Group the rows of equal values.
 
     Parameters
@@ -77,6 +80,8 @@ def collapse(pool: Vectors, order: Int | None = None) -> Groups:
     pool : Vectors (n, d)
     order : int64 (n,), optional
         The rank of every row in tie order (the order of row ids). Without it ties break by the rows' content.
+    tick : callable, optional
+        Called with the number of rows just read.
 
     Notes
     -----
@@ -84,7 +89,7 @@ def collapse(pool: Vectors, order: Int | None = None) -> Groups:
     Cost: one pass, a sort of n keys, and a second look at the rows that have copies.
     """
     n = len(pool)
-    keys = content_keys(pool)
+    keys = content_keys(pool, tick)
     by_key = np.lexsort((np.arange(n) if order is None else order, keys[:, 1], keys[:, 0]))
     sorted_keys = keys[by_key]
     first = np.ones(n, dtype=bool)

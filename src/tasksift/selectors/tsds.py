@@ -116,8 +116,7 @@ def prepare(
     if density not in ("pool", "prefetched"):
         raise InputError(f"density {density!r} does not exist; use 'pool' or 'prefetched'")
     with progress("looking for exact copies", len(vectors)) as tick:
-        groups = collapse(vectors, order)
-        tick(len(vectors))
+        groups = collapse(vectors, order, tick)
     lists = GrowingLists(vectors, targets, groups, prefetch=prefetch, search=search, progress=progress)
     bandwidth = automatic_sigma(lists) if sigma == "auto" else float(sigma)
     if density == "pool":
