@@ -20,7 +20,9 @@ import shutil
 import string
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from command import Run, earlier, keep, markdown, select
 from numpy.typing import NDArray
-
-from tasksift.represent.tfidf import Tfidf
-from tasksift.rows import TextReader
 
 Int = NDArray[np.int64]
 
@@ -154,26 +153,39 @@ def clean_pool(args: argparse.Namespace, work: Path) -> Pool:
 
 def given(pool: Pool, dirty: Pool, target: Path, work: Path) -> dict[str, Any]:
     """The dirty pool and the target as vectors, by the model that was fitted on the clean pool."""
+    # In a process of its own, so that this one stays small.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(embed, pool, dirty, target, work / "target.npy").result()
+    return {"pool": None, "vectors": dirty.vectors, "target_vectors": work / "target.npy", "no_normalize": True}
+
+
+def embed(pool: Pool, dirty: Pool, target: Path, target_vectors: Path) -> None:
+    """Write the vectors of the target, and those of the dirty pool if they are not there yet."""
+    from tasksift.represent.tfidf import Tfidf
+    from tasksift.rows import TextReader
+
     model = Tfidf.load(pool.features / "model")
     reader = TextReader(None)
 
-    def embed(records: list[dict[str, Any]]) -> NDArray[np.float32]:
+    def vectors(records: list[dict[str, Any]]) -> NDArray[np.float32]:
         return model.transform([reader.join(*reader.read(record, "")) for record in records])
 
-    if not dirty.vectors.exists():
-        dirty.vectors.mkdir(parents=True)
-        # The vectors of the clean rows are there already: a row's vector does not depend on the others.
-        for shard in pool.features.glob("shard-*.npy"):
-            shutil.copy(shard, dirty.vectors / f"clean-{shard.name}")
-        copies = pq.ParquetFile(dirty.rows).iter_batches(BATCH_ROWS, columns=["prompt", "response"])
-        skip = pq.read_metadata(pool.rows).num_rows
-        for k, batch in enumerate(copies):
-            if batch.num_rows > skip:
-                np.save(dirty.vectors / f"copies-{k}.npy", embed(batch.slice(skip).to_pylist()))
-            skip -= min(skip, batch.num_rows)
     with target.open(encoding="utf-8") as lines:
-        np.save(work / "target.npy", embed([json.loads(line) for line in lines]))
-    return {"pool": None, "vectors": dirty.vectors, "target_vectors": work / "target.npy", "no_normalize": True}
+        np.save(target_vectors, vectors([json.loads(line) for line in lines]))
+    if dirty.vectors.exists():
+        return
+    part = dirty.vectors.with_name("vectors.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    # The vectors of the clean rows are there already: a row's vector does not depend on the others.
+    for shard in pool.features.glob("shard-*.npy"):
+        shutil.copy(shard, part / f"clean-{shard.name}")
+    skip = pq.read_metadata(pool.rows).num_rows
+    for k, batch in enumerate(pq.ParquetFile(dirty.rows).iter_batches(BATCH_ROWS, columns=["prompt", "response"])):
+        if batch.num_rows > skip:
+            np.save(part / f"copies-{k}.npy", vectors(batch.slice(skip).to_pylist()))
+        skip -= min(skip, batch.num_rows)
+    part.rename(dirty.vectors)
 
 
 def write_copies(pool: Path, out: Path, copied: Int, factor: int, seed: int) -> None:
@@ -181,7 +193,8 @@ def write_copies(pool: Path, out: Path, copied: Int, factor: int, seed: int) -> 
     out.parent.mkdir(parents=True, exist_ok=True)
     source = pq.ParquetFile(pool)
     originals = pq.read_table(pool).take(pa.array(copied)).to_pylist()
-    with pq.ParquetWriter(out, source.schema_arrow) as writer:
+    part = out.with_suffix(".part")
+    with pq.ParquetWriter(part, source.schema_arrow) as writer:
         for batch in source.iter_batches(BATCH_ROWS):
             writer.write_batch(batch)
         rows: list[dict[str, Any]] = []
@@ -190,6 +203,7 @@ def write_copies(pool: Path, out: Path, copied: Int, factor: int, seed: int) -> 
             if len(rows) >= BATCH_ROWS or group == len(originals) - 1:
                 writer.write_table(pa.Table.from_pylist(rows, schema=source.schema_arrow))
                 rows = []
+    part.rename(out)
 
 
 def edited(row: dict[str, Any], count: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
