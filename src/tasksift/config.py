@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +72,12 @@ class RunConfig(BaseModel):
     @field_validator("budget", "max_per_source", "min_per_source", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+        return str(value) if isinstance(value, Real) and not isinstance(value, bool) else value
+
+    @field_validator("vectors", "target_vectors", "tokenizer", "features", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -97,13 +103,15 @@ class RunConfig(BaseModel):
             fault = faults[0]
             name = str(fault["loc"][0]) if fault["loc"] else ""
             text = fault["msg"].removeprefix("Value error, ")
+            shown = " ".join(repr(fault["input"]).split())
+            shown = shown if len(shown) <= 80 else shown[:77] + "..."
             if fault["type"] == "extra_forbidden":
-                text = f"{option_name(name)} {fault['input']!r}: there is no such option; the options are {', '.join(cls.model_fields)}"
+                text = f"{option_name(name)} {shown}: there is no such option; there are {', '.join(cls.model_fields)}"
             elif name:
                 # A field of two types has a fault for each of them.
                 ways = [each["msg"].split(", unable")[0] for each in faults if each["loc"][:1] == fault["loc"][:1]]
                 text = " or ".join(way.removeprefix("Input should be ") for way in dict.fromkeys(ways))
-                text = f"{option_name(name)} {fault['input']!r}: it should be {text}"
+                text = f"{option_name(name)} {shown}: it should be {text}"
             raise InputError(text) from None
 
     @classmethod

@@ -303,7 +303,7 @@ class _Line:
             there = 0 if index.tokens is None else int(index.tokens.sum())
             if index.tokens is not None and self.budget.amount > there:
                 raise InputError(
-                    f"the budget is {self.budget} and the pool holds {there} tokens; lower the budget or add to the pool"
+                    f"the budget is {self.budget} and the pool has {there} tokens; lower the budget or add to the pool"
                 )
             return
         rows = self.budget.rows(len(index))

@@ -142,6 +142,10 @@ def _write_output(selection: Selection, staged: Path) -> None:
     """The drawn rows in rank order; rows drawn several times come again in further rounds, never side by side."""
     if selection.config.pool and not selection.files:
         raise InputError("the pool of this run was in memory and is gone; select again from the rows")
+    sizes = {file["path"]: file["bytes"] for file in selection.manifest["pool"]["files"]} if selection.files else {}
+    for path in (file.path for file in selection.files if file.format not in ("hf", "memory")):
+        if not Path(path).is_file() or Path(path).stat().st_size != sizes[path]:
+            raise InputError(f"{path} is gone or was changed after the run; select again")
     copies = selection.copies
     rounds = [np.flatnonzero(copies > r) for r in range(int(copies.max()))]
     lines = np.concatenate(rounds)

@@ -18,7 +18,7 @@ from tasksift.draw import Budget
 from tasksift.errors import InputError
 from tasksift.plan import Links, Plan
 from tasksift.record import draw_from, record_table
-from tasksift.rows import PoolFile, expand
+from tasksift.rows import PoolFile, file_format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,7 +234,9 @@ def open_run(folder: str | Path) -> Selection:
         info=facts["info"],
         path=path,
     )
-    files = expand(config.pool, "pool") if config.pool and manifest["pool"]["on_disk"] else []
+    # As they were then: explaining and drawing need none of them, and writing checks that they are still the same.
+    paths = [file["path"] for file in manifest["pool"]["files"]] if manifest["pool"]["on_disk"] else []
+    files = [PoolFile(path, *(file_format(path) or ("hf", None))) for path in paths]
     return Selection(config, plan, plan_rows, record, targets, manifest, files)
 
 

@@ -334,7 +334,7 @@ BUDGETS = [
     ),
     Case("budget-beyond-the-pool", ("the budget is 61 rows", "the pool has 60", "lower"), budget="-b 61"),
     Case("budget-beyond-everything", ("too large", "write rows"), budget="-b 99999999999999999999"),
-    Case("budget-beyond-all-tokens", ("the budget is 99999tok", "the pool holds", "lower"), budget="-b 99999tok"),
+    Case("budget-beyond-all-tokens", ("the budget is 99999tok", "the pool has", "lower"), budget="-b 99999tok"),
     Case("budget-of-one-token", ("the budget is 1 token", "raise the budget"), budget="-b 1tok"),
     Case(
         "budget-that-copies-cannot-serve",

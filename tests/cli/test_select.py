@@ -326,6 +326,29 @@ def test_writing_over_an_input_is_refused(folder: Path, pool: list[Row]):
     assert path.read_bytes() == before
 
 
+def test_a_pool_that_changed_or_moved(folder: Path, pool: list[Row]):
+    path = write_pool(folder / "in.jsonl", pool)
+    first = ts.select(path, folder / "target.jsonl", budget=5, dim=8, out=folder / "out.jsonl")
+    for change in (lambda: path.write_bytes(path.read_bytes() + b"\n"), path.unlink):
+        change()
+        again = ts.open_run(folder / "out.jsonl.run")
+        assert again.explain(0) == first.explain(0)
+        assert len(again.redraw(3)) == 3
+        for selection in (first, again):
+            with pytest.raises(ts.InputError, match=r"in\.jsonl is gone or was changed after the run"):
+                selection.write(folder / "again.jsonl")
+        assert not list(folder.glob("again*"))
+
+
+def test_paths_and_numpy_numbers(folder: Path, vectors: np.ndarray):
+    given = {"vectors": folder / "v.npy", "target_vectors": folder / "t.npy", "normalize": False}
+    selection = ts.select(**given, budget=np.int64(5), seed=np.int64(1))
+    assert len(selection) == 5
+    with pytest.raises(ts.InputError, match=r"--vectors array\(.*: it should be a valid string") as raised:
+        ts.select(vectors=vectors, target_vectors=vectors, budget=5)
+    assert "\n" not in str(raised.value)
+
+
 def test_explain_and_redraw(folder: Path, pool: list[Row]):
     selection = ts.select(pool, folder / "target.jsonl", budget=12, dim=8)
     for k in range(len(selection.ids)):
