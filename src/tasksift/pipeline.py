@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from tasksift import __version__
-from tasksift.config import RunConfig, option_name
-from tasksift.draw import Budget, Drawn
-from tasksift.draw.budget import parse_limit
-from tasksift.draw.limits import check_limits
-from tasksift.errors import InputError, ShortPlanError
+from tasksift.config import RunConfig
+from tasksift.errors import InputError
 from tasksift.features import SAMPLE_TEXTS, Features, given_vectors, lexical_features
 from tasksift.manifest import build_manifest
 from tasksift.memory import estimate_rows, peak_memory
 from tasksift.neighbors.groups import content_keys
-from tasksift.plan import LEGAL_DRAWS, Plan
+from tasksift.planning import plan_and_draw
 from tasksift.presets import get_preset
 from tasksift.progress import Progress, silent
-from tasksift.record import draw_from, plan_table, record_table
+from tasksift.record import record_table
 from tasksift.represent.sample import BottomK
 from tasksift.represent.store import replace_json
 from tasksift.represent.vectors_file import unit_length
+from tasksift.request import check_budget, check_inputs, selector_parameters, stamp
 from tasksift.rows import PoolFile, TextReader, TokenCounter, check_out, expand, fingerprint, read, writing
 from tasksift.rows.index import PoolIndex, build_index, index_vectors
 from tasksift.run_folder import check_no_input, publish, resume_publication, run_folder, work_folder
 from tasksift.selection import Selection, summarize
-from tasksift.selectors import SELECTORS, Context, Planner, nearest
+from tasksift.selectors import SELECTORS, Context
 from tasksift.workspace import Workspace
 
 Say = Callable[[str], None]
-
-KNOBS = ("alpha", "scale", "breadth", "sigma")
-"""Fields of a configuration that are parameters of some selectors only."""
-
-MOST_PLANS = 40
-"""How often a plan may be made anew for a budget whose number of rows depends on the plan."""
 
 TARGET_CHARACTERS = 500
 """How much of each target's text a run keeps, for explanations."""
@@ -106,10 +94,10 @@ def run(
     say: Say = lambda line: None,
 ) -> Selection:
     """Run a configuration; parameters, result and errors as in `select`."""
-    _parameters(config)
+    selector_parameters(config)
     files = expand(config.pool, "pool") if pool_files is None and config.pool else pool_files or []
     targets = expand(config.target, "target") if target_files is None and config.target else target_files or []
-    _check_inputs(config, files, targets)
+    check_inputs(config, files, targets)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="tasksift-") as folder:
             return _Line(config, files, targets, Workspace(Path(folder)), progress, say).run(force)
@@ -119,7 +107,7 @@ def run(
         "version": __version__,
         "pool": fingerprint(files),
         "target": fingerprint(targets),
-        "vectors": [_stamp(config.vectors), _stamp(config.target_vectors)],
+        "vectors": [stamp(config.vectors), stamp(config.target_vectors)],
     }
     with writing(out):
         check_no_input(out, config, [*files, *targets])
@@ -159,7 +147,7 @@ class _Line:
         say: Say,
     ) -> None:
         self.config, self.files, self.target_files, self.work = config, files, target_files, work
-        self.preset, self.budget = get_preset(config.preset), Budget.parse(config.budget)
+        self.preset = get_preset(config.preset)
         self.selector = SELECTORS[self.preset.selector]
         self.progress, self.say = progress, say
         self.reader = TextReader(config.text_template)
@@ -175,7 +163,7 @@ class _Line:
             targets = self._match_targets(given, targets)
         self._announce(given, len(targets))
         index = self._index(given, counter)
-        self._check_budget(index)
+        check_budget(config, index)
         features = given
         if given is None and self.selector.needs_features:
             folder = Path(config.features) if config.features else self.work.folder / "features"
@@ -195,7 +183,8 @@ class _Line:
             context = Context(index.order, index.sources, progress=self.progress)
         else:
             context = Context(index.order, index.sources, features.pool, features.target, self.progress)
-        plan, table, drawn = self._plan_and_draw(self.selector.prepare(context, _parameters(config)), index, features)
+        planner = self.selector.prepare(context, selector_parameters(config))
+        plan, table, drawn = plan_and_draw(config, planner, index, features, self.progress)
         if plan.status == "exhausted":
             self._note("the neighbour lists ended before the answer was reached: the plan is only the best so far")
         record = record_table(plan, table, drawn)
@@ -296,118 +285,3 @@ class _Line:
                 f"they belong together row by row"
             )
         return index
-
-    def _check_budget(self, index: PoolIndex) -> None:
-        """Refuse, before the costly steps, what no plan of this pool could serve."""
-        if self.budget.unit == "tokens":
-            there = 0 if index.tokens is None else int(index.tokens.sum())
-            if index.tokens is not None and self.budget.amount > there:
-                raise InputError(
-                    f"the budget is {self.budget} and the pool has {there} tokens; lower the budget or add to the pool"
-                )
-            return
-        rows = self.budget.rows(len(index))
-        low = parse_limit(self.config.min_per_source, rows, "--min-per-source")
-        high = parse_limit(self.config.max_per_source, rows, "--max-per-source")
-        if low is not None or high is not None:
-            counts = np.bincount(index.sources, minlength=len(index.source_names))
-            if self.config.draw == "multinomial":  # one row is enough for any count
-                counts = np.where(counts > 0, rows, 0)
-            check_limits(counts, rows, low, high, index.source_names)
-
-    def _plan_and_draw(
-        self, planner: Planner, index: PoolIndex, features: Features | None
-    ) -> tuple[Plan, pa.Table, Drawn]:
-        """Plan for the budget and draw; ask for a longer plan when limits or tokens need more rows than it names."""
-        n = len(index)
-        tokens = index.tokens
-        if self.budget.unit == "tokens":
-            if tokens is None:
-                raise InputError(f"--budget {self.budget} counts tokens, but vectors alone have none; give rows")
-            rows = min(n, max(1, int(self.budget.amount / max(1.0, float(tokens.mean())))))
-        else:
-            rows = self.budget.rows(n)
-        for attempt in range(MOST_PLANS):
-            plan = planner(rows)
-            if self.budget.unit == "tokens" and plan.kind == "mass":
-                assert tokens is not None
-                # Rows of this plan may be longer or shorter than the pool's; plan for what the budget buys, and a
-                # little more, as the rows drawn may be shorter than expected.
-                bought = max(1.0, self.budget.amount / max(1.0, float(plan.values @ tokens[plan.ids])))
-                wanted = min(n, math.ceil(1.05 * bought) + 1)
-                if rows < min(bought, n) or (attempt < MOST_PLANS // 2 and rows > 1.1 * wanted):
-                    rows = wanted
-                    continue
-            table = self._table(plan, index, features)
-            try:
-                return plan, table, self._draw(plan, table, index)
-            except ShortPlanError:
-                if rows == n:
-                    raise
-                rows = min(n, 2 * rows)
-        raise InputError(f"--budget {self.budget} cannot be met: the rows that each plan favours keep changing length")
-
-    def _table(self, plan: Plan, index: PoolIndex, features: Features | None) -> pa.Table:
-        if features is None:
-            return plan_table(plan, index, None, None)
-        links = plan.links
-        if links is None or len(links.row) != len(plan.ids) or not np.array_equal(links.row, plan.ids):
-            links = nearest.fit(features.pool.take(plan.ids), features.target, progress=self.progress).links
-            assert links is not None
-        return plan_table(plan, index, links.target, links.distance)
-
-    def _draw(self, plan: Plan, table: pa.Table, index: PoolIndex) -> Drawn:
-        config = self.config
-        return draw_from(
-            plan,
-            table,
-            self.budget,
-            pool_rows=len(index),
-            source_names=index.source_names,
-            seed=config.seed,
-            method=config.draw,
-            max_per_source=config.max_per_source,
-            min_per_source=config.min_per_source,
-        )
-
-
-def _parameters(config: RunConfig) -> dict[str, Any]:
-    """The selector's parameters: its defaults, the preset's, the user's; whatever does not fit is an error."""
-    preset = get_preset(config.preset)
-    selector = SELECTORS[preset.selector]
-    Budget.parse(config.budget)
-    if config.draw is not None and config.draw not in LEGAL_DRAWS[selector.kind]:
-        raise InputError(
-            f"--draw {config.draw} does not fit --preset {config.preset}, which makes a {selector.kind} plan; "
-            f"use {' or '.join(LEGAL_DRAWS[selector.kind])}"
-        )
-    parameters = {**selector.parameters, **preset.parameters}
-    for name in KNOBS:
-        value = getattr(config, name)
-        if value is None or value == RunConfig.model_fields[name].default:
-            continue
-        if name not in parameters:
-            raise InputError(f"{option_name(name)} does not apply to --preset {config.preset}; leave it out")
-        parameters[name] = value
-    if parameters.get("alpha") is not None:
-        parameters["breadth"] = None
-    return parameters
-
-
-def _check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFile]) -> None:
-    """Say what is missing before anything is read."""
-    if not files and config.vectors is None:
-        raise InputError("there is no pool: name files, folders or hf:NAME, or give --vectors")
-    for name in ("id_column", "source_column", "text_template"):
-        if not files and getattr(config, name) is not None:
-            raise InputError(f"{option_name(name)} needs rows, and there are only vectors; name the pool's files")
-    if SELECTORS[get_preset(config.preset).selector].needs_features and not targets and config.target_vectors is None:
-        raise InputError("there is no target: give --target FILE with a few examples of the task")
-
-
-def _stamp(path: str | None) -> list[Any] | None:
-    """What tells whether vectors on disk have changed."""
-    if path is None:
-        return None
-    files = sorted(Path(path).glob("*.npy")) if Path(path).is_dir() else [Path(path)]
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]

@@ -72,7 +72,7 @@ def draw_from(
     tokens = None if table["tokens"].null_count else table["tokens"].to_numpy()
     if budget.unit == "tokens":
         if tokens is None:
-            raise InputError(f"--budget {budget} counts tokens, but vectors alone have none; give the rows or a number")
+            raise InputError(f"the budget {budget} counts tokens, but vectors alone have none; give a number of rows")
         about = max(1, int(budget.amount / max(1.0, float(np.mean(tokens)))))
     else:
         about = budget.rows(pool_rows)

@@ -195,12 +195,10 @@ def test_tokens(preset: str, budget: int, folder: Path, pool: list[Row], tasksif
 def test_limits(preset: str, draw: str, folder: Path, pool: list[Row], tasksift: Callable[..., Any]):
     if draw != "top" and preset in ("nearest", "round-robin"):
         pytest.skip("a score plan is drawn from the top")
-    # Limits choose among the rows that a plan mentions; a wide one mentions every source.
-    wide = ["--breadth", 60] if preset == "tsds" else []
     write_pool(folder / "in.jsonl", pool)
     done = tasksift(
         "select", "in.jsonl", "-t", "target.jsonl", "-b", 15, "-o", "out.jsonl", "--dim", 8, "-p", preset,
-        "--draw", draw, "--max-per-source", "60%", "--min-per-source", 3, *wide,
+        "--draw", draw, "--max-per-source", "60%", "--min-per-source", 3,
     )  # fmt: skip
     assert done.code == 0, done.err
     taken = read_back(folder / "out.jsonl")
@@ -371,7 +369,7 @@ def test_explain_and_redraw(folder: Path, pool: list[Row]):
     assert set(fewer.positions) <= set(selection.plan.ids)
     assert selection.redraw(seed=0).ids == selection.ids
     assert selection.redraw(draw="top").ids == selection.redraw(draw="top", seed=3).ids
-    with pytest.raises(ts.InputError, match="too large for --draw systematic"):
+    with pytest.raises(ts.InputError, match="plan names 23 rows and the budget is 90; select again"):
         selection.redraw("100%")
 
 

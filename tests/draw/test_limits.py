@@ -86,7 +86,7 @@ def test_quotas_keep_every_bound_and_the_budget(data):
         ([9, 9, 9], 10, -1, None, "whole numbers from 0, not -1"),
         ([9, 1, 0], 9, 3, None, "books has 1, code has none; lower the minimum"),
         ([9, 1, 1], 10, None, 4, "can give 6 rows under --max-per-source 4 and the budget is 10; .* raise the maximum"),
-        ([3, 3, 3], 10, 1, None, "can give 9 rows and the budget is 10; .* widen the plan"),
+        ([3, 3, 3], 10, 1, None, "can give 9 rows and the budget is 10; .* plan for more rows"),
     ],
 )
 def test_infeasible_limits(rows, k, low, high, message):

@@ -95,14 +95,18 @@ def check_limits(
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         raise short_of_rows(
             f"--min-per-source {low}: of the rows that can be drawn, {', '.join(lacking[:5])}{more}; "
-            "lower the minimum, leave these sources out of the pool, or widen the plan"
+            "lower the minimum, leave these sources out of the pool, or plan for more rows (TSDS: a larger --breadth)"
         )
     most = int(np.minimum(rows, high).sum())
     if most < k:
         by = "" if maximum is None else f" under --max-per-source {maximum}"
         raise short_of_rows(
             f"the plan's sources can give {most} rows{by} and the budget is {k}; "
-            + ("lower the budget or widen the plan" if maximum is None else "lower the budget or raise the maximum")
+            + (
+                "lower the budget or plan for more rows (TSDS: a larger --breadth)"
+                if maximum is None
+                else "lower the budget or raise the maximum"
+            )
         )
 
 

@@ -112,7 +112,7 @@ class Lot:
         n = len(self.ids)
         if k > n and not self.plan.complete:
             raise ShortPlanError(
-                f"the {self.plan.selector} plan was cut at {n} rows and the budget is {k}; lengthen it"
+                f"the {self.plan.selector} plan names {n} rows and the budget is {k}; select again with that budget"
             )
         if self.method == "top" or n == 0:
             raise InputError(

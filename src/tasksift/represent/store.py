@@ -56,15 +56,14 @@ class FeatureStore:
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self._checked: set[int] = set()
         manifest = read_manifest(self.folder)
-        if force:
-            if manifest is not None and manifest["identity"] != self.identity:
-                for path in [*self.folder.glob("shard-*.npy"), *self.folder.glob("shard-*.json")]:
-                    path.unlink()
-                (self.folder / MANIFEST).unlink()
-        elif manifest is not None:
+        if manifest is None:
+            if any(self.folder.glob("*.npy")):
+                raise InputError(f"{self.folder} holds .npy files but no feature store; choose another folder")
+        elif not force:
             self._refuse_another(manifest["identity"])
-        elif any(self.folder.glob("*.npy")):
-            raise InputError(f"{self.folder} holds .npy files but no feature store; choose another folder")
+        elif manifest["identity"] != self.identity:
+            for path in [*self.folder.glob("shard-*.npy"), *self.folder.glob("shard-*.json"), self.folder / MANIFEST]:
+                path.unlink()
 
     def has(self, k: int) -> bool:
         """Whether shard `k` is complete; its bytes are read once and compared with their digest."""

@@ -7,7 +7,7 @@ densities over the whole pool; no row ever ships more than its share; lists grow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -193,7 +193,9 @@ class Problem:
             lists = self.lists.lists()
             s = breadth_for_budget(lists, budget)
             if s is not None:
-                return self._build(lists, trace_path(lists), s, "converged", scale)
+                plan = self._build(lists, trace_path(lists), s, "converged", scale)
+                # A larger budget would have reached more rows.
+                return replace(plan, complete=len(plan.ids) == len(self.lists.groups))
             if not (self.grows and self.lists.deepen(lists)):
                 largest = int(1 / float(self._ended(lists, trace_path(lists), scale).values.max()) + 1e-9)
                 raise InputError(

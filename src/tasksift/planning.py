@@ -1,0 +1,97 @@
+"""From a selector to a drawn budget: plan, draw, and plan again where the draw needs more than the plan mentions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from tasksift.config import RunConfig
+from tasksift.draw import Budget, Drawn
+from tasksift.errors import InputError, ShortPlanError
+from tasksift.features import Features
+from tasksift.plan import Plan
+from tasksift.progress import Progress
+from tasksift.record import draw_from, plan_table
+from tasksift.rows.index import PoolIndex
+from tasksift.selectors import Planner, nearest
+
+MOST_PLANS = 40
+"""How often a plan may be made anew for a budget whose number of rows depends on the plan."""
+
+MOST_WIDER = 5
+"""How often a plan is made for twice as many rows because the limits per source find too few in it."""
+
+
+def plan_and_draw(
+    config: RunConfig, planner: Planner, index: PoolIndex, features: Features | None, progress: Progress
+) -> tuple[Plan, pa.Table, Drawn]:
+    """Plan for the budget and draw it.
+
+    Returns
+    -------
+    (plan, its table, drawn rows as line numbers of the table)
+
+    Raises
+    ------
+    InputError
+        If the budget cannot be drawn from this plan, nor from wider ones where the plan was cut at the budget.
+    """
+    n = len(index)
+    budget, tokens = Budget.parse(config.budget), index.tokens
+    if budget.unit == "tokens":
+        assert tokens is not None
+        rows = min(n, max(1, int(budget.amount / max(1.0, float(tokens.mean())))))
+    else:
+        rows = budget.rows(n)
+    short: ShortPlanError | None = None
+    wider = 0
+    for attempt in range(MOST_PLANS):
+        try:
+            plan = planner(rows)
+        except InputError as error:
+            # What cannot be widened fails for the reason for which it had to be.
+            raise short or error from None
+        if short is None and budget.unit == "tokens" and plan.kind == "mass":
+            assert tokens is not None
+            # Rows of this plan may be longer or shorter than the pool's; plan for what the budget buys, and a
+            # little more, as the rows drawn may be shorter than expected.
+            bought = max(1.0, budget.amount / max(1.0, float(plan.values @ tokens[plan.ids])))
+            wanted = min(n, math.ceil(1.05 * bought) + 1)
+            if rows < min(bought, n) or (attempt < MOST_PLANS // 2 and rows > 1.1 * wanted):
+                rows = wanted
+                continue
+        table = _table(plan, index, features, progress)
+        try:
+            drawn = draw_from(
+                plan,
+                table,
+                budget,
+                pool_rows=n,
+                source_names=index.source_names,
+                seed=config.seed,
+                method=config.draw,
+                max_per_source=config.max_per_source,
+                min_per_source=config.min_per_source,
+            )
+        except ShortPlanError as error:
+            short = error
+            wider += 1
+            if rows == n or wider > MOST_WIDER:
+                raise
+            rows = min(n, 2 * rows)
+        else:
+            return plan, table, drawn
+    raise InputError(f"--budget {budget} cannot be met: the rows that each plan favours keep changing length")
+
+
+def _table(plan: Plan, index: PoolIndex, features: Features | None, progress: Progress) -> pa.Table:
+    """The plan's table, with the nearest target of every planned row where there are features."""
+    if features is None:
+        return plan_table(plan, index, None, None)
+    links = plan.links
+    if links is None or not np.array_equal(links.row, plan.ids):
+        links = nearest.fit(features.pool.take(plan.ids), features.target, progress=progress).links
+        assert links is not None
+    return plan_table(plan, index, links.target, links.distance)
