@@ -277,7 +277,7 @@ def test_too_large_a_budget_names_the_ways_out():
 @pytest.mark.parametrize(("kind", "method"), [("mass", "systematic"), ("mass", "top"), ("score", "top")])
 def test_a_plan_that_was_cut_can_be_lengthened(kind, method):
     cut = plan_of([0.5, 0.5], kind, complete=False)
-    with pytest.raises(ShortPlanError, match="cut at 2 rows and the budget is 3"):
+    with pytest.raises(ShortPlanError, match="names 2 rows and the budget is 3"):
         draw(cut, 3, seed=0, order=in_order(9), method=method)
     with pytest.raises(InputError) as caught:
         draw(plan_of([0.5, 0.5], kind), 3, seed=0, order=in_order(9), method=method)

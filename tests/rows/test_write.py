@@ -110,7 +110,7 @@ SCHEMA = pa.schema(
 
 
 def table(lo, hi):
-    when = datetime.datetime(2024, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+    when = datetime.datetime(2024, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
     return pa.Table.from_pylist(
         [
             {
