@@ -57,8 +57,8 @@ def singletons(pool: Vectors, order: Int | None = None) -> Groups:
 def content_keys(pool: Vectors, tick: Callable[[int], None] | None = None) -> NDArray[np.uint64]:
     """Two independent multilinear hashes of each row's values, shape (n, 2).
 
-    Equal values give equal keys in every floating type that holds them; -0.0 counts as 0.0. `tick` is told how many rows
-    were just read. Cost: one pass.
+    Equal values give equal keys in every floating type that holds them; -0.0 counts as 0.0. `tick` is told how many
+    rows were read. Cost: one pass.
     """
     rng = np.random.default_rng(0x7A5C)
     multipliers = rng.integers(1, 2**63, size=(2 * pool.dim, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
