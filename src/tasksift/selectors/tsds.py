@@ -23,12 +23,13 @@ from tasksift.selectors.inputs import check_pair
 from tasksift.transport.breadth import breadth_for_budget
 from tasksift.transport.certificate import certify
 from tasksift.transport.sweep import Lists, Path, breadth_for_alpha, trace_path, transport_at
-from tasksift.vectors import VectorsLike
+from tasksift.vectors import Vectors, VectorsLike
 
-SIGMA_RULE = 0.6
-"""The automatic bandwidth in units of the median distance from a target to its nearest distinct pool rows."""
+SIGMA_RULE = 0.75
+"""The automatic bandwidth in units of the median distance from a target to the nearest other target."""
 
 SIGMA_NEIGHBOURS = 10
+"""Pool rows that stand in for the other targets when there is but one."""
 
 
 def fit(
@@ -58,8 +59,8 @@ def fit(
         Effective number of distinct neighbours per target. "auto" (the default without `alpha`): the smallest at which
         no row of the pool is drawn twice within `budget`.
     sigma : float or "auto"
-        Bandwidth of the density kernel in units of distance; 0 = KNN-Uniform. "auto": 0.6 × the median, over the
-        targets, of the median distance to the ten nearest pool rows that differ from the target.
+        Bandwidth of the density kernel in units of distance; 0 = KNN-Uniform. "auto": 0.75 × the median, over the
+        targets, of the distance to the nearest target that differs.
     budget : float, optional
         Expected number of rows to be drawn; needed by breadth "auto" only.
     order : int64 (n,), optional
@@ -127,13 +128,18 @@ def prepare(
 
 
 def automatic_sigma(lists: GrowingLists) -> float:
-    """Bandwidth from the distances between targets and pool, which copies inside the pool hardly move."""
-    medians = []
-    for found in lists.found:
-        apart = found.distances[found.distances > 0][:SIGMA_NEIGHBOURS]
-        if len(apart):
-            medians.append(float(np.median(apart)))
-    return SIGMA_RULE * float(np.median(medians)) if medians else 0.0
+    """Bandwidth from the distances between different targets: rows much closer than that say the same of the task.
+
+    Copies in the pool cannot move it. A single target is measured by the rows of the pool nearest to it instead.
+    """
+    targets = Vectors(lists.targets)
+    groups = collapse(targets)
+    if len(groups) > 1:
+        return SIGMA_RULE * float(
+            np.median([found.distances[1] for found in nearest(targets, groups, lists.targets, 2)])
+        )
+    apart = lists.found[0].distances[lists.found[0].distances > 0][:SIGMA_NEIGHBOURS]
+    return SIGMA_RULE * float(np.median(apart)) if len(apart) else 0.0
 
 
 @dataclass
