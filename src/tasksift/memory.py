@@ -46,25 +46,25 @@ def estimate_rows(files: Sequence[PoolFile]) -> int | None:
     return max(1, round(total))
 
 
-def peak_memory(rows: int, dim: int, targets: int, *, lexical: bool, planned: int) -> float:
-    """Peak memory of a run in bytes.
+def peak_memory(rows: int, targets: int, *, vector_bytes: float, lexical: bool, planned: int) -> float:
+    """Peak memory of a run in bytes, as the system counts it.
 
     Parameters
     ----------
-    rows, dim, targets : int
-        Size of the pool, dimensions, number of targets.
+    rows, targets : int
+        Size of the pool, number of targets.
+    vector_bytes : float
+        Size of the pool's vectors on disk. They are mapped and not loaded: the system counts the pages that it keeps,
+        and drops them when memory is short.
     lexical : bool
         Whether the default representation is fitted.
     planned : int
-        Rows that the plan will mention: all for score plans and random, a multiple of the budget for transport.
+        Rows that the plan will mention: all for score plans and random, some for transport.
 
     Notes
     -----
-    The index takes about 300 bytes a row while it is built, the sample and vocabulary of the default representation
-    about 250 MB, a plan about 600 bytes a row; vectors are mapped, not loaded, and count as cache only.
+    Measured: the index takes about 300 bytes a row while it is built, the sample and vocabulary of the default
+    representation about 200 MB, a plan about 600 bytes a row.
     """
-    index = 300.0 * rows
     lists = 16.0 * targets * min(rows, 4096)
-    fitted = 250e6 if lexical else 0.0
-    block = 16.0 * dim * 4096
-    return BASE + index + max(fitted, lists + 600.0 * planned + block)
+    return BASE + 300.0 * rows + vector_bytes + max(200e6 if lexical else 0.0, lists + 600.0 * planned)

@@ -33,6 +33,9 @@ from tasksift.workspace import Workspace
 
 Say = Callable[[str], None]
 
+USUAL_PLAN = 50_000
+"""Rows that a transport plan is taken to mention, for the estimate of memory."""
+
 TARGET_CHARACTERS = 500
 """How much of each target's text a run keeps, for explanations."""
 
@@ -230,15 +233,14 @@ class _Line:
         rows = len(given.pool) if given is not None else estimate_rows(self.files)
         if rows is None:
             return
-        planned = rows if self.selector.plans_all_rows else min(rows, 50_000)
-        peak = peak_memory(
-            rows,
-            given.pool.dim if given is not None else self.config.dim,
-            targets,
-            lexical=given is None and self.selector.needs_features,
-            planned=planned,
-        )
-        self.say(f"about {rows:,} rows, {targets:,} targets; peak memory about {peak / 1e9:.1f} GB")
+        lexical = given is None and self.selector.needs_features
+        mapped = 4.0 * rows * self.config.dim if lexical else 0.0
+        if given is not None:
+            mapped = float(sum(shard.nbytes for shard in given.pool.shards))
+        planned = rows if self.selector.plans_all_rows else min(rows, USUAL_PLAN)
+        peak = peak_memory(rows, targets, vector_bytes=mapped, lexical=lexical, planned=planned)
+        part = f", {mapped / 1e9:.1f} GB of it vectors mapped from disk" if mapped > 5e7 else ""
+        self.say(f"about {rows:,} rows, {targets:,} targets; peak memory about {peak / 1e9:.1f} GB{part}")
 
     def _index(self, given: Features | None, counter: TokenCounter) -> PoolIndex:
         """Index the pool, or load the index that a killed run left; both leave the texts to fit on in a file."""

@@ -299,7 +299,7 @@ def test_the_automatic_bandwidth_is_measured_between_targets():
 
 
 def test_a_single_target_takes_its_bandwidth_from_the_pool():
-    pool, targets = clustered(400)
+    pool, _ = clustered(400)
     d = np.sort(distances(pool, pool[7:8])[0])[1:11]
     for target in (pool[7:8], np.repeat(pool[7:8], 4, axis=0)):
         assert tsds.prepare(pool, target).lists.sigma == pytest.approx(tsds.SIGMA_RULE * np.median(d))
