@@ -286,27 +286,6 @@ def test_lists_that_would_not_fit_in_memory_are_refused(monkeypatch):
         tsds.fit(pool, targets, alpha=0.001, sigma=0, prefetch=200)
 
 
-def test_the_automatic_bandwidth_is_measured_between_targets():
-    pool, targets = clustered(400)
-    sigma = tsds.prepare(pool, targets).lists.sigma
-    d = distances(targets, targets) + np.diag(np.full(len(targets), np.inf))
-    assert sigma == pytest.approx(tsds.SIGMA_RULE * np.median(d.min(1)))
-    assert tsds.prepare(pool * 4, targets * 4).lists.sigma == pytest.approx(4 * sigma)
-    # Neither copies in the pool nor equal targets make it smaller.
-    crowded = np.vstack([pool, np.repeat(pool[:50], 30, axis=0) + 1e-3])
-    assert tsds.prepare(crowded, targets).lists.sigma == sigma
-    assert tsds.prepare(pool, np.repeat(targets, 3, axis=0)).lists.sigma == pytest.approx(sigma)
-
-
-def test_a_single_target_takes_its_bandwidth_from_the_pool():
-    pool, _ = clustered(400)
-    d = np.sort(distances(pool, pool[7:8])[0])[1:11]
-    for target in (pool[7:8], np.repeat(pool[7:8], 4, axis=0)):
-        assert tsds.prepare(pool, target).lists.sigma == pytest.approx(tsds.SIGMA_RULE * np.median(d))
-    # Nothing differs: nothing is smoothed.
-    assert tsds.prepare(np.ones((5, 3)), np.ones((1, 3))).lists.sigma == 0
-
-
 def test_one_problem_answers_every_knob():
     pool, targets = clustered(500)
     problem = tsds.prepare(pool, targets, sigma=0.4)

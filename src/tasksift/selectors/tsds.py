@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.neighbors.bandwidth import automatic_bandwidth
 from tasksift.neighbors.groups import collapse
 from tasksift.neighbors.growing import GrowingLists, Search
 from tasksift.neighbors.search import nearest
@@ -23,13 +24,7 @@ from tasksift.selectors.inputs import check_pair
 from tasksift.transport.breadth import breadth_for_budget
 from tasksift.transport.certificate import certify
 from tasksift.transport.sweep import Lists, Path, breadth_for_alpha, trace_path, transport_at
-from tasksift.vectors import Vectors, VectorsLike
-
-SIGMA_RULE = 0.75
-"""The automatic bandwidth in units of the median distance from a target to the nearest other target."""
-
-SIGMA_NEIGHBOURS = 10
-"""Pool rows that stand in for the other targets when there is but one."""
+from tasksift.vectors import VectorsLike
 
 
 def fit(
@@ -59,8 +54,8 @@ def fit(
         Effective number of distinct neighbours per target. "auto" (the default without `alpha`): the smallest at which
         no row of the pool is drawn twice within `budget`.
     sigma : float or "auto"
-        Bandwidth of the density kernel in units of distance; 0 = KNN-Uniform. "auto": 0.75 × the median, over the
-        targets, of the distance to the nearest target that differs.
+        Bandwidth of the density kernel in units of distance; 0 = KNN-Uniform. "auto": from the spacing of targets and
+        pool, see `tasksift.neighbors.bandwidth`.
     budget : float, optional
         Expected number of rows to be drawn; needed by breadth "auto" only.
     order : int64 (n,), optional
@@ -119,27 +114,12 @@ def prepare(
     with progress("looking for exact copies", len(vectors)) as tick:
         groups = collapse(vectors, order, tick)
     lists = GrowingLists(vectors, targets, groups, prefetch=prefetch, search=search, progress=progress)
-    bandwidth = automatic_sigma(lists) if sigma == "auto" else float(sigma)
+    bandwidth = automatic_bandwidth(vectors, groups, targets, lists.found) if sigma == "auto" else float(sigma)
     if density == "pool":
         lists.use_bandwidth(bandwidth)
     else:
         lists.use_prefetched_densities(bandwidth, max_neighbors)
     return Problem(lists, grows=density == "pool")
-
-
-def automatic_sigma(lists: GrowingLists) -> float:
-    """Bandwidth from the distances between different targets: rows much closer than that say the same of the task.
-
-    Copies in the pool cannot move it. A single target is measured by the rows of the pool nearest to it instead.
-    """
-    targets = Vectors(lists.targets)
-    groups = collapse(targets)
-    if len(groups) > 1:
-        return SIGMA_RULE * float(
-            np.median([found.distances[1] for found in nearest(targets, groups, lists.targets, 2)])
-        )
-    apart = lists.found[0].distances[lists.found[0].distances > 0][:SIGMA_NEIGHBOURS]
-    return SIGMA_RULE * float(np.median(apart)) if len(apart) else 0.0
 
 
 @dataclass
