@@ -277,20 +277,54 @@ def describe(run: Run, group: Int, own: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def report(results: list[dict[str, Any]]) -> str:
-    """All runs as a table."""
-    rows = [
-        [
-            r["variant"], f"{r['factor']:,}", r["task"],
-            r["preset"] + ("" if r["sigma"] == "auto" else f" σ={r['sigma']}"),
-            f"{r['group_share']:.1%}", f"{r['redundant_share']:.1%}", r["distinct_originals"],
-            f"{r['group_mass']:.1%}" if "group_mass" in r else "",
-            f"{r['breadth']:.0f}" if r["breadth"] else "", f"{r['sigma_used']:.3f}" if "sigma_used" in r else "",
-            f"{r['seconds']:.0f}", f"{r['peak_mb']:,}",
-        ]
-        for r in results
-    ]  # fmt: skip
-    head = "copied rows,copies each,target,preset,in copied groups,redundant,distinct originals,mass on groups,breadth"
-    return markdown([*head.split(","), "σ", "seconds", "peak MB"], rows)
+    """Tables of all runs: what the presets took, bandwidth by bandwidth for TSDS, and what TSDS cost."""
+    parts = []
+    for rows, fit, variant in dict.fromkeys((r["clean_rows"], r["fit"], r["variant"]) for r in results):
+        # Without copies both pools are one.
+        here = [
+            r for r in results
+            if r["clean_rows"] == rows and r["variant"] == variant and (r["fit"] == fit or not r["factor"])
+        ]  # fmt: skip
+        cells = {(r["task"], r["factor"], r["preset"], r["sigma"]): r for r in here}
+        tasks = list(dict.fromkeys(r["task"] for r in here))
+        lines = sorted({key[:2] for key in cells}, key=lambda line: (tasks.index(line[0]), line[1]))
+        parts.append(f"{TITLES[variant]}; {rows:,} rows; representation fitted on the {fit} pool")
+        for columns in ([(preset, "auto") for preset in PRESETS], sigmas(here)):
+            if len(columns) < 2:
+                continue
+            head = [preset if sigma == "auto" else f"σ {sigma}" for preset, sigma in columns]
+            table = [[task, f"{factor:,}", *(shares(cells.get((task, factor, *c))) for c in columns)]
+                     for task, factor in lines if any((task, factor, *c) in cells for c in columns)]  # fmt: skip
+            parts.append(markdown(["target", "copies", *head], table))
+        facts = [cells.get((*line, "tsds", "auto")) for line in lines]
+        parts.append(
+            markdown(
+                ["target", "copies", "mass on copied rows", "σ", "breadth", "rows in plan", "own source", "s", "MB"],
+                [
+                    [
+                        r["task"], f"{r['factor']:,}", f"{r['group_mass']:.1%}", f"{r['sigma_used']:.3f}",
+                        f"{r['breadth']:.0f}", f"{r['support']:,}", percent(r.get("own_share")),
+                        f"{r['seconds']:.0f}" + "*" * r["fresh"], f"{r['peak_mb']:,}",
+                    ]
+                    for r in facts if r
+                ],
+            )
+        )  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def sigmas(results: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Columns of the table of bandwidths, if any was asked for."""
+    asked = sorted({r["sigma"] for r in results if r["sigma"] != "auto"}, key=float)
+    return [("tsds-uniform", "auto"), *(("tsds", sigma) for sigma in asked), ("tsds", "auto")] if asked else []
+
+
+def shares(r: dict[str, Any] | None) -> str:
+    return f"{r['redundant_share']:.1%} ({r['group_share']:.0%})" if r else "-"
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
@@ -300,7 +334,8 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    runs = [r for r in results if r["sigma"] == "auto"]
+    largest = max(r["clean_rows"] for r in results)
+    runs = [r for r in results if r["sigma"] == "auto" and r["fit"] == "clean" and r["clean_rows"] == largest]
     variants = [name for name in VARIANTS if any(r["variant"] == name for r in runs)]
     # White behind everything, so that the picture reads the same on a dark page.
     figure, axes = pyplot.subplots(1, len(variants), figsize=(5 * len(variants), 4.2), sharey=True, squeeze=False)
