@@ -30,7 +30,7 @@ class RunConfig(BaseModel):
     preset: str = "tsds"
     """The method; `tasksift presets` lists them."""
     seed: int = Field(default=0, ge=0)
-    """Seed of everything random; the same inputs, options and seed give the same rows."""
+    """Seed of the draw; the same inputs, options and seed give the same rows."""
     normalize: bool = True
     """Scale --vectors to unit length."""
     text_template: str | None = None
