@@ -1,5 +1,8 @@
 """TSDS end to end on arrays: golden values, the published code's faults, and the knobs."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from oracles import SHARED, density, distances, objective, queue_breadth
@@ -221,6 +224,25 @@ def test_float32_input_is_solved_in_float64():
     plan = tsds.fit(pool.astype(np.float32), targets.astype(np.float32), alpha=0.5, sigma=0.75)
     shipped = np.bincount(plan.links.target, plan.links.mass)
     np.testing.assert_allclose(shipped, 1 / len(targets), atol=1e-15)
+
+
+def test_checks_are_not_asserts():
+    """`python -O` drops asserts; what they guarded in the published code must hold and be refused without them."""
+    code = """
+import numpy as np
+from tasksift.errors import InputError
+from tasksift.selectors import tsds
+rng = np.random.default_rng(0)
+pool = np.repeat(rng.normal(size=(20, 4)), 10, axis=0) + 0.05 * rng.normal(size=(200, 4))
+print(abs(tsds.fit(pool, pool[:9] + 0.01, alpha=1.0, sigma=0.75).values.sum() - 1) < 1e-12)
+for bad in ({"alpha": 2.0}, {"alpha": 0.5, "scale": -1.0}, {"breadth": -1.0}):
+    try:
+        tsds.fit(pool, pool[:2], **bad)
+    except InputError:
+        print("refused")
+"""
+    out = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["True", "refused", "refused", "refused"]
 
 
 def test_scale_zero_is_alpha_one():
