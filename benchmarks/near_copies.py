@@ -289,13 +289,12 @@ def report(results: list[dict[str, Any]]) -> str:
         tasks = list(dict.fromkeys(r["task"] for r in here))
         lines = sorted({key[:2] for key in cells}, key=lambda line: (tasks.index(line[0]), line[1]))
         parts.append(f"{TITLES[variant]}; {rows:,} rows; representation fitted on the {fit} pool")
-        for columns in ([(preset, "auto") for preset in PRESETS], sigmas(here)):
-            if len(columns) < 2:
-                continue
-            head = [preset if sigma == "auto" else f"σ {sigma}" for preset, sigma in columns]
-            table = [[task, f"{factor:,}", *(shares(cells.get((task, factor, *c))) for c in columns)]
-                     for task, factor in lines if any((task, factor, *c) in cells for c in columns)]  # fmt: skip
-            parts.append(markdown(["target", "copies", *head], table))
+        parts.append(shares(cells, lines, [(preset, "auto") for preset in PRESETS]))
+        asked = sorted({r["sigma"] for r in here if r["sigma"] != "auto"}, key=float)
+        if asked:
+            some = [line for line in lines if any((*line, "tsds", sigma) in cells for sigma in asked)]
+            bandwidths = [("tsds", sigma) for sigma in asked]
+            parts.append(shares(cells, some, [("tsds-uniform", "auto"), *bandwidths, ("tsds", "auto")]))
         facts = [cells.get((*line, "tsds", "auto")) for line in lines]
         parts.append(
             markdown(
@@ -313,14 +312,17 @@ def report(results: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def sigmas(results: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Columns of the table of bandwidths, if any was asked for."""
-    asked = sorted({r["sigma"] for r in results if r["sigma"] != "auto"}, key=float)
-    return [("tsds-uniform", "auto"), *(("tsds", sigma) for sigma in asked), ("tsds", "auto")] if asked else []
+def shares(
+    cells: dict[tuple[Any, ...], dict[str, Any]], lines: list[tuple[str, int]], columns: list[tuple[str, str]]
+) -> str:
+    """What the copied rows took, line by line: the redundant part, and all of it in parentheses."""
 
+    def share(r: dict[str, Any] | None) -> str:
+        return f"{r['redundant_share']:.1%} ({r['group_share']:.0%})" if r else "-"
 
-def shares(r: dict[str, Any] | None) -> str:
-    return f"{r['redundant_share']:.1%} ({r['group_share']:.0%})" if r else "-"
+    head = [preset if sigma == "auto" else f"σ {sigma}" for preset, sigma in columns]
+    table = [[line[0], f"{line[1]:,}", *(share(cells.get((*line, *column))) for column in columns)] for line in lines]
+    return markdown(["target", "copies", *head], table)
 
 
 def percent(value: float | None) -> str:

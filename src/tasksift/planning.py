@@ -92,6 +92,8 @@ def _table(plan: Plan, index: PoolIndex, features: Features | None, progress: Pr
         return plan_table(plan, index, None, None)
     links = plan.links
     if links is None or not np.array_equal(links.row, plan.ids):
-        links = nearest.fit(features.pool.take(plan.ids), features.target, progress=progress).links
+        # A plan of all rows is measured in blocks, as its vectors may not fit in memory.
+        pool = features.pool if len(plan.ids) == len(index) else features.pool.take(plan.ids)
+        links = nearest.fit(pool, features.target, progress=progress).links
         assert links is not None
     return plan_table(plan, index, links.target, links.distance)

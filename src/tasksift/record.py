@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasksift.draw import Drawn, draw, rows_for_tokens
@@ -67,8 +68,7 @@ def draw_from(
     n = table.num_rows
     local = Plan(kind=plan.kind, selector=plan.selector, ids=np.arange(n), values=plan.values, complete=plan.complete)
     order = np.empty(n, dtype=np.int64)
-    order[np.argsort(table["id"].to_numpy(), kind="stable")] = np.arange(n)
-    code = {name: k for k, name in enumerate(source_names)}
+    order[pc.sort_indices(table["id"]).to_numpy()] = np.arange(n)
     tokens = None if table["tokens"].null_count else table["tokens"].to_numpy()
     if budget.unit == "tokens":
         if tokens is None:
@@ -85,7 +85,7 @@ def draw_from(
         "seed": seed,
         "order": order,
         "method": method,
-        "sources": np.array([code[name] for name in table["source"].to_pylist()], dtype=np.int64),
+        "sources": pc.index_in(table["source"], pa.array(source_names)).to_numpy().astype(np.int64),
         "source_names": source_names,
         "minimum": parse_limit(min_per_source, about, "--min-per-source"),
         "maximum": parse_limit(max_per_source, about, "--max-per-source"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -43,7 +44,7 @@ class PoolIndex:
     def order(self) -> Int:
         """The rank of every row in the order of ids, by which all ties break."""
         rank = np.empty(len(self), dtype=np.int64)
-        rank[np.argsort(self.table["id"].to_numpy(), kind="stable")] = np.arange(len(self))
+        rank[pc.sort_indices(self.table["id"]).to_numpy()] = np.arange(len(self))
         return rank
 
     @cached_property
