@@ -45,12 +45,17 @@ def plan_and_draw(
         rows = min(n, max(1, int(budget.amount / max(1.0, float(tokens.mean())))))
     else:
         rows = budget.rows(n)
-    short: ShortPlanError | None = None
+    short: InputError | None = None
     wider = 0
+    bought, margin = math.inf, 1.05
     for attempt in range(MOST_PLANS):
         try:
             plan = planner(rows)
         except InputError as error:
+            if budget.unit == "tokens" and short is None and rows > 1 and margin > 1:
+                # The guess was too high, or the pool serves the budget but no more.
+                margin, rows = (1.05, int(0.9 * rows)) if math.isinf(bought) else (1.0, math.ceil(bought))
+                continue
             # What cannot be widened fails for the reason for which it had to be.
             raise short or error from None
         if short is None and budget.unit == "tokens" and plan.kind == "mass":
@@ -58,7 +63,7 @@ def plan_and_draw(
             # Rows of this plan may be longer or shorter than the pool's; plan for what the budget buys, and a
             # little more, as the rows drawn may be shorter than expected.
             bought = max(1.0, budget.amount / max(1.0, float(plan.values @ tokens[plan.ids])))
-            wanted = min(n, math.ceil(1.05 * bought) + 1)
+            wanted = min(n, math.ceil(margin * bought))
             if rows < min(bought, n) or (attempt < MOST_PLANS // 2 and rows > 1.1 * wanted):
                 rows = wanted
                 continue
@@ -81,9 +86,14 @@ def plan_and_draw(
             if rows == n or wider > MOST_WIDER:
                 raise
             rows = min(n, 2 * rows)
+        except InputError as error:
+            if margin > 1:
+                raise
+            # Planned without a margin, and the rows drawn are shorter than expected.
+            short, rows = error, rows + 1
         else:
             return plan, table, drawn
-    raise InputError(f"--budget {budget} cannot be met: the rows that each plan favours keep changing length")
+    raise short or InputError(f"--budget {budget} cannot be met: the rows that each plan favours keep changing length")
 
 
 def _table(plan: Plan, index: PoolIndex, features: Features | None, progress: Progress) -> pa.Table:
