@@ -78,22 +78,25 @@ def describe(run: Run, task: str) -> dict[str, Any]:
 
 def report(results: list[dict[str, Any]]) -> str:
     """A line for the features of each pool, then all selections; ratios are to the share of the pool."""
+    presets = list(dict.fromkeys(r["preset"] for r in results))
+    results = sorted(results, key=lambda r: (r["rows"], r["task"], presets.index(r["preset"])))
     first, rows = [], []
     for r in results:
         cost = [f"{r['seconds']:.0f}", f"{r['peak_mb']:,}", f"{r['stated_mb']:,.0f}"]
         if r["preset"] == "features":
             first.append([r["pool"], f"{r['rows']:,}", *cost])
             continue
-        own = ["-", "-"]
+        own = ["-", "-", "-"]
         if r["own_share"] is not None:
-            own = [f"{r['own_share']:.1%}", f"{r['own_share'] / r['own_share_of_pool']:.1f}"]
+            times = r["own_share"] / r["own_share_of_pool"]
+            own = [f"{r['own_share']:.1%}", f"{times:.1f}", f"{times * r['selected'] / r['rows']:.1%}"]
         tsds = [f"{r['breadth']:.0f}", r["status"]] if r["breadth"] else ["-", "-"]
         rows.append([r["pool"], r["task"], r["preset"], *cost[:2], *own, r["distinct"], r["sources"], *tsds])
     return "\n\n".join(
         [
             markdown(["pool", "rows", "seconds", "peak MB", "stated MB"], first),
             markdown(
-                ["pool", "target", "preset", "seconds", "peak MB", "own source", "times the pool's share",
+                ["pool", "target", "preset", "seconds", "peak MB", "own source", "× pool's share", "of all own rows",
                  "distinct rows", "sources", "breadth", "status"],
                 rows,
             ),
