@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--pool", default="50k")
     parser.add_argument("--rows", type=int, help="use only so many rows of the pool, drawn at random")
     parser.add_argument("--tasks", default="gsm8k,nl2bash,medmcqa,clinc150")
-    parser.add_argument("--factors", default="0,10,100,1000", help="copies of each row that is copied")
+    parser.add_argument("--factors", default="0,10,100", help="copies of each row that is copied; 1000 takes long")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="how the copied rows are chosen")
     parser.add_argument("--fit", default="clean,dirty", help="which pool the representation is fitted on")
     parser.add_argument("--presets", default=",".join(PRESETS))
@@ -288,7 +288,7 @@ def report(results: list[dict[str, Any]]) -> str:
         cells = {(r["task"], r["factor"], r["preset"], r["sigma"]): r for r in here}
         tasks = list(dict.fromkeys(r["task"] for r in here))
         lines = sorted({key[:2] for key in cells}, key=lambda line: (tasks.index(line[0]), line[1]))
-        parts.append(f"{TITLES[variant]}; {rows:,} rows; representation fitted on the {fit} pool")
+        parts.append(f"{TITLES[variant]}; {rows:,} rows; representation fitted on the {fit} pool (* and in that run)")
         parts.append(shares(cells, lines, [(preset, "auto") for preset in PRESETS]))
         asked = sorted({r["sigma"] for r in here if r["sigma"] != "auto"}, key=float)
         if asked:
