@@ -46,7 +46,7 @@ def estimate_rows(files: Sequence[PoolFile]) -> int | None:
     return max(1, round(total))
 
 
-def peak_memory(rows: int, targets: int, *, vector_bytes: float, lexical: bool, planned: int) -> float:
+def peak_memory(rows: int, targets: int, *, vector_bytes: float, lexical: bool, planned: int, dim: int = 0) -> float:
     """Peak memory of a run in bytes, as the system counts it.
 
     Parameters
@@ -60,6 +60,8 @@ def peak_memory(rows: int, targets: int, *, vector_bytes: float, lexical: bool, 
         Whether the default representation is fitted.
     planned : int
         Rows that the plan will mention: all for score plans and random, some for transport.
+    dim : int
+        Dimensions, where densities need the vectors of the planned rows in memory.
 
     Notes
     -----
@@ -67,4 +69,4 @@ def peak_memory(rows: int, targets: int, *, vector_bytes: float, lexical: bool, 
     representation about 200 MB, a plan about 600 bytes a row.
     """
     lists = 16.0 * targets * min(rows, 4096)
-    return BASE + 300.0 * rows + vector_bytes + max(200e6 if lexical else 0.0, lists + 600.0 * planned)
+    return BASE + 300.0 * rows + vector_bytes + max(200e6 if lexical else 0.0, lists + (600.0 + 8 * dim) * planned)

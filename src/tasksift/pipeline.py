@@ -33,7 +33,7 @@ from tasksift.workspace import Workspace
 
 Say = Callable[[str], None]
 
-USUAL_PLAN = 50_000
+USUAL_PLAN = 100_000
 """Rows that a transport plan is taken to mention, for the estimate of memory."""
 
 TARGET_CHARACTERS = 500
@@ -237,8 +237,15 @@ class _Line:
         mapped = 4.0 * rows * self.config.dim if lexical else 0.0
         if given is not None:
             mapped = float(sum(shard.nbytes for shard in given.pool.shards))
-        planned = rows if self.selector.plans_all_rows else min(rows, USUAL_PLAN)
-        peak = peak_memory(rows, targets, vector_bytes=mapped, lexical=lexical, planned=planned)
+        few = not self.selector.plans_all_rows
+        peak = peak_memory(
+            rows,
+            targets,
+            vector_bytes=mapped,
+            lexical=lexical,
+            planned=min(rows, USUAL_PLAN) if few else rows,
+            dim=(given.pool.dim if given is not None else self.config.dim) if few else 0,
+        )
         part = f", {mapped / 1e9:.1f} GB of it vectors mapped from disk" if mapped > 5e7 else ""
         self.say(f"about {rows:,} rows, {targets:,} targets; peak memory about {peak / 1e9:.1f} GB{part}")
 
