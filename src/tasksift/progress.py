@@ -56,15 +56,10 @@ def _bar(label: str, total: int) -> Iterator[Tick]:
         bar.advance(task, amount)
         bar.update(task, rate=_rate(bar.tasks[0].completed, time.monotonic() - begun))
 
-    # A timer, because a step may say nothing of itself until it is done.
-    timer = threading.Timer(PATIENCE, bar.start)
-    timer.daemon = True
-    timer.start()
     try:
-        yield tick
+        with _after_patience(bar.start):
+            yield tick
     finally:
-        timer.cancel()
-        timer.join()
         bar.stop()
 
 
@@ -92,11 +87,18 @@ def _lines(label: str, total: int) -> Iterator[Tick]:
         if time.monotonic() > due:
             show()
 
+    with _after_patience(show):
+        yield tick
+
+
+@contextmanager
+def _after_patience(show: Callable[[], None]) -> Iterator[None]:
+    """Call `show` if the step lasts that long; by a timer, as a step may say nothing of itself until it is done."""
     timer = threading.Timer(PATIENCE, show)
     timer.daemon = True
     timer.start()
     try:
-        yield tick
+        yield
     finally:
         timer.cancel()
         timer.join()

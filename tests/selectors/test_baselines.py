@@ -71,7 +71,7 @@ def test_round_robin_with_one_target_is_top_k():
     assert sorted(plan.ids) == sorted(np.argsort(SQUARES[0])[:20])
 
 
-def test_round_robin_lists_grow_when_targets_share_their_neighbours(monkeypatch):
+def test_round_robin_lists_grow_when_targets_share_their_neighbours():
     targets = np.repeat(TARGETS[:1], 9, axis=0)
     plan = turns.fit(POOL, targets, budget=180)
     assert sorted(plan.ids) == sorted(np.argsort(SQUARES[0])[:180])

@@ -272,24 +272,6 @@ def test_parameters_out_of_range(options, message):
         tsds.fit(pool, targets, **options)
 
 
-@pytest.mark.parametrize(
-    ("pool", "target", "message"),
-    [
-        (np.zeros((0, 3)), np.zeros((1, 3)), "pool: there are no rows"),
-        (np.zeros((3, 3)), np.zeros((0, 3)), "target: there are no rows"),
-        (np.zeros((3, 3)), np.zeros((1, 4)), "3 dimensions and target has 4"),
-        (np.full((3, 3), np.nan), np.zeros((1, 3)), "row 0 holds a NaN"),
-        (np.zeros((3, 3)), np.array([[0, np.inf, 0]]), "target: row 0 holds a NaN or infinite"),
-        (np.zeros(3), np.zeros((1, 3)), r"shape \(3,\)"),
-        (np.zeros((3, 3), dtype=complex), np.zeros((1, 3)), "complex128, not real"),
-        ([np.zeros((3, 3)), np.zeros((3, 2))], np.zeros((1, 3)), "shard 1 has 2 dimensions"),
-    ],
-)
-def test_vectors_that_do_not_fit(pool, target, message):
-    with pytest.raises(InputError, match=message):
-        tsds.fit(pool, target, alpha=0.5)
-
-
 def test_a_given_breadth_and_the_alpha_that_it_stands_for():
     pool, targets = clustered(500)
     plan = tsds.fit(pool, targets, breadth=12.5, sigma=0.3)

@@ -57,7 +57,7 @@ class GrowingLists:
         self.search, self.progress = search, progress
         size = len(groups)
         self.length = min(size, prefetch or (size if size <= SMALL_POOL else 512))
-        self.found: list[Neighbours] = self._fetch(np.arange(len(targets)), self.length)
+        self.found: list[Neighbours] = self._fetch(self.length)
         self.depth = np.array([min(FIRST_DEPTH, len(found.ids)) for found in self.found])
         self.sigma = 0.0
         self.density = np.full(size, np.nan)
@@ -120,11 +120,11 @@ class GrowingLists:
                 f"breadth or budget, or fewer targets"
             )
         self.length = length
-        self.found = self._fetch(np.arange(len(self.targets)), length)
+        self.found = self._fetch(length)
 
-    def _fetch(self, which: NDArray[np.int64], k: int) -> list[Neighbours]:
+    def _fetch(self, k: int) -> list[Neighbours]:
         with self.progress(f"searching {k} neighbours", len(self.pool)) as tick:
-            return self.search(self.pool, self.groups, self.targets[which], k, tick)
+            return self.search(self.pool, self.groups, self.targets, k, tick)
 
     def _weigh(self) -> None:
         self._weigh_ids(
