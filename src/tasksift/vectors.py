@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.engines.local import share
 from tasksift.errors import InputError
 
 VectorsLike = Union["Vectors", NDArray[Any], Sequence[NDArray[Any]]]
 
-BLOCK_BYTES = 16 * 2**20
-"""How much of a shard is read at a time."""
+BLOCK_BYTES = 8 * 2**20
+"""How much of a shard is converted at a time, in float32: small enough for the caches, large enough for a product."""
+
+Span = tuple[int, int]
 
 
 class Vectors:
@@ -23,6 +26,7 @@ class Vectors:
     ----------
     shards : array or sequence of arrays
         Arrays or memory maps of shape (n_i, d), any real dtype. They are kept as they are and only read in blocks.
+        A dtype of two opaque bytes (``V2``, how NumPy saves the bfloat16 of ml_dtypes) is read as bfloat16.
     normalize : bool
         Whether every row read is scaled to unit length. A zero row stays zero.
     name : str
@@ -31,9 +35,12 @@ class Vectors:
 
     def __init__(self, shards: VectorsLike, *, normalize: bool = False, name: str = "vectors") -> None:
         arrays: list[NDArray[Any]]
+        self.checked = False
+        """Whether `check_finite` has passed."""
         if isinstance(shards, Vectors):
             arrays = shards.shards
             normalize = bool(normalize or shards.normalize)
+            self.checked = shards.checked
         elif isinstance(shards, np.ndarray):
             arrays = [shards]
         else:
@@ -43,7 +50,7 @@ class Vectors:
         for k, array in enumerate(arrays):
             if array.ndim != 2:
                 raise InputError(f"{name}: shard {k} has shape {array.shape}; vectors are a table of rows × dimensions")
-            if array.dtype.kind not in "fiu":
+            if not is_real(array.dtype):
                 raise InputError(f"{name}: shard {k} holds {array.dtype}, not real numbers; save it as float32")
             if array.shape[1] != arrays[0].shape[1]:
                 raise InputError(
@@ -67,48 +74,99 @@ class Vectors:
         """Rows that fit a block of `BLOCK_BYTES` in float32."""
         return max(1, BLOCK_BYTES // (4 * max(1, self.dim)))
 
+    def spans(self, rows: int | None = None) -> list[Span]:
+        """Cut the rows into (start, stop) of at most `rows` rows, by default `block_rows`, within single shards."""
+        step = rows or self.block_rows
+        return [
+            (int(first) + at, int(first) + min(at + step, len(shard)))
+            for first, shard in zip(self.starts, self.shards, strict=False)
+            for at in range(0, len(shard), step)
+        ]
+
     def raw_blocks(self, rows: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (position of the first row, at most `rows` rows as stored)."""
-        step = rows or self.block_rows
-        for start, shard in zip(self.starts, self.shards, strict=False):
-            for at in range(0, len(shard), step):
-                yield int(start) + at, shard[at : at + step]
+        for span in self.spans(rows):
+            yield span[0], self.raw(span)
 
-    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (position of the first row, at most `rows` rows, scaled if `normalize`).
+    def raw(self, span: Span) -> NDArray[Any]:
+        """Return the rows of a span as stored, without copying them; bfloat16 is widened to float32."""
+        k = int(np.searchsorted(self.starts, span[0], side="right")) - 1
+        return _readable(self.shards[k][span[0] - self.starts[k] : span[1] - self.starts[k]])
 
-        Rows come in float32, or in float64 where float32 cannot hold them.
+    def narrow(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Return rows as stored in float32, scaled if `normalize`; in float64 where float32 cannot hold them.
+
+        Every value is within 2^-22 of its exact one, as a share of the row's length.
         """
-        for start, block in self.raw_blocks(rows):
-            with np.errstate(over="ignore"):
-                narrow = block.astype(np.float32, copy=False)
-            if block.dtype.itemsize > 4 and not np.isfinite(narrow).all():
-                narrow = block.astype(np.float64, copy=False)
-            yield start, self._scaled(narrow)
+        with np.errstate(over="ignore"):
+            narrow = raw.astype(np.float32, copy=False)
+        if raw.dtype.itemsize > 4 and not np.isfinite(narrow).all():
+            return self.exact(raw)
+        if not self.normalize:
+            return narrow
+        squares = np.einsum("ij,ij->i", narrow, narrow)
+        if not (np.isfinite(squares).all() and (squares > TINY).all()):
+            return self.exact(raw)
+        scaled: NDArray[Any] = narrow * (1 / np.sqrt(squares))[:, None]
+        return scaled
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the given rows in float64, shape (len(rows), d), scaled if `normalize`."""
-        out = np.empty((len(rows), self.dim))
+    def exact(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        """Return rows as stored in float64, scaled if `normalize`; a row's value does not depend on the others."""
+        wide = raw.astype(np.float64)
+        if self.normalize:
+            length = np.sqrt((wide * wide).sum(axis=1))
+            length[length == 0] = 1.0
+            wide /= length[:, None]
+        return wide
+
+    def rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the given rows as stored, shape (len(rows), d); in the widest dtype of the shards."""
+        if len(self.shards) == 1:
+            return _readable(self.shards[0][rows])
+        kinds = {_readable(shard[:0]).dtype for shard in self.shards}
+        out = np.empty((len(rows), self.dim), dtype=np.result_type(*kinds))
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         for k in np.unique(shard_of):
             here = shard_of == k
-            out[here] = self.shards[k][rows[here] - self.starts[k]]
-        return self._scaled(out)
+            out[here] = _readable(self.shards[k][rows[here] - self.starts[k]])
+        return out
 
-    def check_finite(self) -> None:
-        """Raise an `InputError` that names the first row with a NaN or infinite value."""
-        for start, block in self.raw_blocks():
-            good = np.isfinite(block).all(axis=1)
-            if not good.all():
-                row = start + int(np.argmin(good))
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the given rows in float64, shape (len(rows), d), scaled if `normalize`."""
+        return self.exact(self.rows(rows))
+
+    def check_finite(self, tick: Callable[[int], None] | None = None) -> None:
+        """Raise an `InputError` that names the first row with a NaN or infinite value; once is enough."""
+        if self.checked:
+            return
+        for span, row in zip(self.spans(), share(self._first_infinite, self.spans()), strict=True):
+            if row is not None:
                 raise InputError(f"{self.name}: row {row} holds a NaN or infinite value; remove it or embed it again")
+            if tick:
+                tick(span[1] - span[0])
+        self.checked = True
 
-    def _scaled(self, block: NDArray[Any]) -> NDArray[Any]:
-        if not self.normalize:
-            return block
-        # Lengths in float64 and row by row, so that a row's value does not depend on the block it was read in.
-        wide = block.astype(np.float64, copy=False)
-        length = np.sqrt((wide * wide).sum(axis=1))
-        length[length == 0] = 1.0
-        scaled: NDArray[Any] = (wide / length[:, None]).astype(block.dtype, copy=False)
-        return scaled
+    def _first_infinite(self, span: Span) -> int | None:
+        block = self.raw(span)
+        if block.dtype == np.float32 and np.isfinite(np.einsum("ij,ij->i", block, block)).all():
+            return None  # one pass is enough: a sum of squares is finite only when every value is
+        good = np.isfinite(block).all(axis=1)
+        return None if good.all() else span[0] + int(np.argmin(good))
+
+
+TINY = 1e-30
+"""Squared lengths below this may have lost digits to the underflow of float32."""
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Tell whether vectors may have this dtype: floats, integers, and bfloat16 as two opaque bytes."""
+    return dtype.kind in "fiu" or (dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None)
+
+
+def _readable(rows: NDArray[Any]) -> NDArray[Any]:
+    """Widen bfloat16, the upper half of a float32, which NumPy itself cannot compute with."""
+    if rows.dtype.kind != "V":
+        return rows
+    halves = np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32)
+    halves <<= np.uint32(16)
+    return halves.view(np.float32)

@@ -1,4 +1,9 @@
-"""How crowded each candidate's surroundings are: kernel sums over the whole pool (the density of TSDS)."""
+"""How crowded each candidate's surroundings are: kernel sums over the whole pool (the density of TSDS).
+
+Pairs are ruled out in two steps, both exact: candidates lie in balls, and a row farther from a ball's centre than its
+radius plus the bandwidth is dropped; then distances along a few directions, and the difference of what lies across
+them, bound each distance from below. What survives is measured in float64.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +12,35 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.neighbors.distances import Points, pair_chunk, squared_distances
+from tasksift.engines.local import share
+from tasksift.neighbors.balls import Ball, make_ball, near_pairs
+from tasksift.neighbors.distances import Points, squared_distances
+from tasksift.neighbors.frame import Frame, choose_frame, plain_frame
 from tasksift.neighbors.groups import Groups
-from tasksift.vectors import Vectors
+from tasksift.neighbors.kernel import UNIT, Rows, tile_units
+from tasksift.neighbors.tiles import tiles
+from tasksift.vectors import Span, Vectors
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
-UNIT = 2.0**36
-"""Kernel values are summed as integers in units of 1/UNIT: integer sums do not depend on their order, so a density is
-the same bit for bit whatever the blocks, shards or workers. The rounding is 7e-12 a term."""
+CANDIDATE_VALUES = 2**24
+"""Candidates are taken in batches of so many values."""
 
-TABLE_ENTRIES = 4 * 2**20
-"""Entries of one table of bounds (candidates × rows of a block)."""
+TABLE_ENTRIES = 2**20
+"""Entries of one table of bounds (balls × rows of a block): what a core's own cache holds."""
+
+SPAN_ROWS = 65_536
+"""Pool rows that are looked at before the next look at a ball: enough for a ball to find some."""
+
+SAMPLE = 1024
+"""Rows of the pool by which balls and directions are chosen."""
+
+SIMPLE = 5e9
+"""So few products (candidates × rows × dimensions) take less time than looking for a way to save some."""
+
+FEW_PAIRS = 8192
+"""A table of so few pairs is measured at once, without a look at coordinates."""
 
 
 def densities(
@@ -45,43 +66,94 @@ def densities(
 
     Notes
     -----
-    Bounds from a float32 product rule out the pairs farther apart than sigma; the others are subtracted directly in
-    float64. Cost: 2·c·n·d operations and a few fixed blocks of memory, never a table of n × n.
+    The same bit for bit whatever the blocks, shards or workers, see `tasksift.neighbors.kernel`. Cost: at most about
+    2·c·n·p operations with p = min(d, 64), much less where candidates lie together, and for every pair within about
+    sigma 2·d more; a few fixed blocks of memory, never a table of n × n.
     """
     own = groups.size[ids].astype(np.float64)
     if sigma <= 0 or len(ids) == 0:
         return own
-    rank = groups.rank
-    candidates = pool.take(groups.representative[ids])
+    sample = pool.narrow(pool.rows(np.sort(groups.representative[:: max(1, len(groups) // SAMPLE)])))
     total = np.zeros(len(ids), dtype=np.int64)
-    step = max(1, min(4096, len(ids)))
-    parts = [(at, Points(candidates[at : at + step])) for at in range(0, len(ids), step)]
-    for start, raw in pool.blocks(max(1, min(pool.block_rows, TABLE_ENTRIES // step))):
-        there = rank[start : start + len(raw)]
-        block = raw[there >= 0]
-        there = there[there >= 0]
-        if len(there):
-            for at, points in parts:
-                one, other = np.nonzero(points.table(block).within(sigma * sigma))
-                _add_terms(total, pool, groups, candidates, ids, one + at, there[other], sigma)
-        if tick:
-            tick(len(raw) * len(ids))
+    spans = pool.spans(min(SPAN_ROWS, max(4096, len(pool) // 8)))
+    batch = max(1, CANDIDATE_VALUES // max(1, pool.dim))
+    for at in range(0, len(ids), batch):
+        some = ids[at : at + batch]
+        candidates = pool.rows(groups.representative[some])
+        if len(some) * len(pool) * pool.dim < SIMPLE:
+            frame, cut = plain_frame(pool.dim), list(np.arange(len(some))[:, None])
+        else:
+            narrow = pool.narrow(candidates)
+            frame = choose_frame(narrow[:: max(1, len(some) // 128)], sample, sigma)
+            cut = tiles(narrow, sample, sigma)
+        balls = [make_ball(pool, candidates, members, frame) for members in cut]
+        centres = Points(np.array([ball.centre for ball in balls]))
+
+        def part(
+            span: Span, some: Int = some, balls: list[Ball] = balls, centres: Points = centres, frame: Frame = frame
+        ) -> Int:
+            return span_units(pool, groups, some, balls, centres, frame, sigma, span)
+
+        for span, units in zip(spans, share(part, spans), strict=True):
+            total[at : at + len(some)] += units
+            if tick:
+                tick((span[1] - span[0]) * len(some))
     return own + total / UNIT
 
 
-def _add_terms(
-    total: Int, pool: Vectors, groups: Groups, candidates: Float, ids: Int, one: Int, other: Int, sigma: float
-) -> None:
-    """Add the kernel terms of the pairs (candidate `one`, group `other`), leaving out a group's term with itself."""
-    apart = ids[one] != other
-    one, other = one[apart], other[apart]
-    step = pair_chunk(pool.dim)
-    for at in range(0, len(one), step):
-        left, right = one[at : at + step], other[at : at + step]
-        seen, where = np.unique(right, return_inverse=True)
-        rows = pool.take(groups.representative[seen])
-        kernel = np.maximum(0.0, 1.0 - squared_distances(candidates[left], rows[where]) / (sigma * sigma))
-        np.add.at(total, left, np.rint(kernel * UNIT).astype(np.int64) * groups.size[right])
+def span_units(
+    pool: Vectors,
+    groups: Groups,
+    ids: Int,
+    balls: list[Ball],
+    centres: Points,
+    frame: Frame,
+    sigma: float,
+    span: Span,
+) -> Int:
+    """Kernel sums of the candidates over one span of the pool, in whole units: int64 (c,). Spans add up in any order.
+
+    A candidate's own group counts nothing here.
+    """
+    total = np.zeros(len(ids), dtype=np.int64)
+    raw, there = pool.raw(span), groups.rank[span[0] : span[1]]
+    if (there < 0).any():
+        raw, there = raw[there >= 0], there[there >= 0]
+    limits = np.array([(ball.radius + sigma) ** 2 * (1 + 1e-9) for ball in balls])
+    step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(balls)))
+    looks, rows, coordinates, count = [], [], [], 0
+    for at in range(0, len(raw), step):
+        block = pool.narrow(raw[at : at + step])
+        ball, row, low, high = centres.near(block, limits)
+        seen = np.zeros(len(block), dtype=bool)
+        seen[row] = True
+        place = np.cumsum(seen) - 1 + count
+        looks.append((ball.astype(np.uint16), place[row], low, high))
+        rows.append(at + np.flatnonzero(seen))
+        coordinates.append(frame.coordinates(block if seen.all() else block[seen]))
+        count += len(rows[-1])
+    if not count:
+        return total
+    ball, place, low, high = (np.concatenate(column) for column in zip(*looks, strict=True))
+    row, coordinate = np.concatenate(rows), np.concatenate(coordinates)
+    order = np.argsort(ball, kind="stable")
+    starts = np.searchsorted(ball[order], np.arange(len(balls) + 1))
+    for k in np.flatnonzero(np.diff(starts)):
+        some = order[starts[k] : starts[k + 1]]
+        here = place[some]
+        members = balls[k].members
+        if len(members) * len(here) <= FEW_PAIRS:
+            found = iter([(slice(None), slice(None), *np.divmod(np.arange(len(members) * len(here)), len(here)))])
+        else:
+            local = balls[k].see(frame, coordinate[here], low[some], high[some])
+            found = near_pairs(balls[k], local, sigma)
+        for tile, columns, i, j in found:
+            which = row[here[columns]]
+            right = Rows(pool, raw[which], there[which], groups.size[there[which]])
+            total[members[tile]] += tile_units(
+                balls[k].rows[tile], ids[members[tile]], right, i, j, sigma, refine=frame.basis is not None
+            )
+    return total
 
 
 def prefetched_densities(

@@ -7,6 +7,7 @@ direct subtraction in float64, row by row, which does not depend on blocks, thre
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,20 @@ from numpy.typing import NDArray
 
 from tasksift.errors import InputError
 
+Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
 LARGEST = 1e15
 """Values beyond this are multiplied in float64, because their squares leave the range of float32."""
 
-PAIR_BYTES = 32 * 2**20
-"""Memory for the differences of one chunk of pairs."""
+PAIR_BYTES = 2**20
+"""Memory for the differences of one chunk of pairs: what a core's own cache holds."""
+
+_scratch = threading.local()
 
 
 class Points:
-    """Points to measure from, with what every block needs of them computed once.
+    """Points to measure from, with what every block needs of them computed once. This is the NumPy backend.
 
     Parameters
     ----------
@@ -38,18 +42,36 @@ class Points:
         self.narrow: NDArray[np.float32] | None = points.astype(np.float32) if _small(points) else None
 
     def table(self, block: NDArray[Any]) -> Table:
-        """Bound the distances to every row of `block` (b, d). Cost: one product and one pass over its m·b results."""
-        squares = _squares(block.astype(np.float64, copy=False))
+        """Bound the distances to every row of `block` (b, d), as `Vectors.narrow` returns it.
+
+        Cost: one product and one pass over its m·b results. The table lies in a buffer of the calling thread, which
+        the thread's next table overwrites.
+        """
         left: NDArray[Any] = self.narrow if self.narrow is not None and _small(block) else self.points
+        block = block.astype(left.dtype, copy=False)
+        squares = _squares(block)
         info = np.finfo(left.dtype)
-        # A dot product of d terms is off by at most d·u·|x||y|, u the unit roundoff, and 2|x||y| <= |x|² + |y|²; the
-        # rest covers the sums around it. Squares of tiny numbers underflow, and the bound must hold there too.
-        share = (block.shape[1] + 24) * float(info.eps) / 2
-        half = left @ block.astype(left.dtype, copy=False).T
+        half = scratch((len(left), len(block)), left.dtype)
+        np.matmul(left, block.T, out=half)
+        # With u the unit roundoff, a product of d terms is off by at most d·u·|x||y|, the squares of the block by
+        # d·u·|y|², scaling to unit length by (d/2 + 4)·u, and 2|x||y| <= |x|² + |y|²; the rest covers the sums around
+        # them. Squares of tiny numbers underflow, and the bound must hold there too.
+        share = (4 * block.shape[1] + 64) * float(info.eps) / 2
         half -= ((1 - share) / 2 * squares).astype(left.dtype)
         own = (1 - share) * self.squares - block.shape[1] * float(info.tiny)
         width = 2 * (share * self.squares + block.shape[1] * float(info.tiny))
         return Table(half, own, width, 2 * share * squares)
+
+    def near(self, block: NDArray[Any], limits: Float | float) -> tuple[Int, Int, Float, Float]:
+        """Find the pairs (point, row of the block) that may be within these squared distances.
+
+        Returns
+        -------
+        (point, row, lower, upper) : the pairs, point by point, with the bounds of their squared distances
+        """
+        table = self.table(block)
+        i, j = true_pairs(table.within(limits))
+        return i, j, *table.bounds(i, j)
 
 
 @dataclass(frozen=True)
@@ -76,9 +98,30 @@ class Table:
         return lower, lower + self.width[i] + self.column[j]
 
 
-def _squares(wide: Float) -> Float:
+def scratch(shape: tuple[int, int], dtype: Any) -> NDArray[Any]:
+    """Return a table that the calling thread uses again and again: fresh memory would cost more than filling it."""
+    dtype = np.dtype(dtype)
+    tables: dict[np.dtype[Any], NDArray[Any]] = _scratch.__dict__.setdefault("tables", {})
+    size = shape[0] * shape[1]
+    if dtype not in tables or tables[dtype].size < size:
+        tables[dtype] = np.empty(size, dtype)
+    return tables[dtype][:size].reshape(shape)
+
+
+def true_pairs(mask: NDArray[np.bool_]) -> tuple[Int, Int]:
+    """Return (row, column) of the true entries, row by row; quick when there are few, eight entries at a look."""
+    flat = mask.reshape(-1)
+    whole = flat.size // 8 * 8
+    words = np.flatnonzero(flat[:whole].view(np.uint64))
+    word, byte = np.nonzero(flat[:whole].reshape(-1, 8)[words])
+    at = np.concatenate([8 * words[word] + byte, whole + np.flatnonzero(flat[whole:])])
+    row, column = np.divmod(at, mask.shape[1])
+    return row, column
+
+
+def _squares(rows: NDArray[Any]) -> Float:
     with np.errstate(over="ignore"):
-        squares: Float = (wide * wide).sum(axis=1)
+        squares: Float = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
     if not np.isfinite(squares).all():
         raise InputError("the vectors hold values too large for squared distances; rescale them")
     return squares
@@ -98,4 +141,4 @@ def squared_distances(left: Float, right: Float) -> Float:
 
 def pair_chunk(dim: int) -> int:
     """How many pairs of `dim` dimensions are subtracted at a time."""
-    return max(1, PAIR_BYTES // (16 * max(1, dim)))
+    return max(1, PAIR_BYTES // (8 * max(1, dim)))

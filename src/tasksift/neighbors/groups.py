@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.vectors import Vectors
+from tasksift.engines.local import share
+from tasksift.vectors import Span, Vectors
 
 Int = NDArray[np.int64]
 
@@ -37,9 +40,11 @@ class Groups:
     def __len__(self) -> int:
         return len(self.representative)
 
-    @property
+    @cached_property
     def rank(self) -> Int:
         """The group of every row that represents one, -1 for the other copies, shape (n,)."""
+        if len(self) == len(self.of_row):
+            return self.of_row
         rank = np.full(len(self.of_row), -1, dtype=np.int64)
         rank[self.representative] = np.arange(len(self))
         return rank
@@ -61,16 +66,33 @@ def content_keys(pool: Vectors, tick: Callable[[int], None] | None = None) -> ND
     rows were read. Cost: one pass.
     """
     rng = np.random.default_rng(0x7A5C)
-    multipliers = rng.integers(1, 2**63, size=(2 * pool.dim, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    multipliers = rng.integers(1, 2**63, size=(2, 2 * pool.dim), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     out = np.empty((len(pool), 2), dtype=np.uint64)
-    for start, block in pool.raw_blocks():
-        values = np.asarray(block, dtype=np.float64) + 0.0
-        # The high halves of such sums are the well-mixed ones, and 32-bit words keep their products from overlapping.
-        words = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
-        out[start : start + len(block)] = words @ multipliers
+    spans = pool.spans(max(1, pool.block_rows // 8))
+
+    def hash_rows(span: Span) -> None:
+        raw = pool.raw(span)
+        with np.errstate(over="ignore"):
+            values = raw.astype(np.float32) + np.float32(0)
+        _hash(values, multipliers, out[span[0] : span[1]])
+        if raw.dtype.kind != "f" or raw.dtype.itemsize > 4:
+            wide = np.flatnonzero((values != raw).any(axis=1))
+            if len(wide):  # rows that float32 does not hold
+                keys = np.empty((len(wide), 2), dtype=np.uint64)
+                _hash(raw[wide].astype(np.float64) + 0.0, multipliers, keys)
+                out[span[0] + wide] = keys
+
+    for span, _ in zip(spans, share(hash_rows, spans), strict=True):
         if tick:
-            tick(len(block))
+            tick(span[1] - span[0])
     return out
+
+
+def _hash(values: NDArray[Any], multipliers: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
+    # The high halves of such sums are the well-mixed ones, and 32-bit words keep their products from overlapping.
+    words = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+    for k, multiplier in enumerate(multipliers):
+        np.einsum("ij,j->i", words, multiplier[: words.shape[1]], out=out[:, k])
 
 
 def collapse(pool: Vectors, order: Int | None = None, tick: Callable[[int], None] | None = None) -> Groups:

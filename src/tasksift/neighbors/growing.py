@@ -23,6 +23,9 @@ SMALL_POOL = 2048
 FIRST_DEPTH = 32
 """Neighbours per target that get a density before the first sweep."""
 
+GUESSED_FROM = 64
+"""Neighbours of which the mean weight stands for that of those farther away, until it is known."""
+
 LIST_BYTES = 6 * 2**30
 """Neighbour lists may take this much memory (16 bytes an entry) before a run gives up."""
 
@@ -92,24 +95,51 @@ class GrowingLists:
         self._weigh_ids(np.arange(len(self.groups)))
         return self.weight(np.arange(len(self.groups)))
 
-    def deepen(self, lists: Lists) -> bool:
-        """Look further along the lists that end the path; False when there is nothing further to see."""
+    def deepen(self, lists: Lists, solve: Callable[[Lists], float | None]) -> bool:
+        """Look further along the lists that end the path; False when there is nothing further to see.
+
+        Parameters
+        ----------
+        lists : Lists
+            What `lists` returned.
+        solve : callable
+            The breadth that some lists lead to, or None when it lies beyond them. On lists whose unknown weights are
+            guessed it tells how far to look, so that few rows get a density that no answer needs.
+        """
         if lists.whole:
             return False
         ends = np.array([total[-1] for total in lists.cumulative])
-        short = np.flatnonzero((ends <= 2 * lists.limit) & (self.depth < len(self.groups)))
-        wanted = np.minimum(2 * self.depth[short], len(self.groups))
-        have = np.array([len(self.found[i].ids) for i in short])
-        if (wanted > have).any():
-            # Lists that must grow may soon be joined by the rest, and one pass over the pool serves them all.
+        first = int(np.argmin(ends))
+        guessed = self._guessed()
+        breadth = solve(guessed)
+        if breadth is None and self.depth[first] == len(self.found[first].ids):
+            shorter = self.length
             self._grow(lists)
-            have = np.array([len(self.found[i].ids) for i in short])
-        deeper = np.minimum(wanted, have)
-        if not (deeper > self.depth[short])[np.argsort(ends[short], kind="stable")[:1]].all():
-            return False
-        self.depth[short] = deeper
+            if self.length == shorter or len(self.found[first].ids) == self.depth[first]:
+                return False
+            guessed = self._guessed()
+            breadth = solve(guessed)
+        have = np.array([len(found.ids) for found in self.found])
+        goal = guessed.limit if breadth is None else breadth
+        wanted = np.array([int(np.searchsorted(total, goal)) + 2 for total in guessed.cumulative])
+        # Whatever the guess, the lists that end first get on by a share of what they have.
+        wanted[first] = max(wanted[first], self.depth[first] * 9 // 8 + 8)
+        if breadth is None and guessed.whole:
+            wanted = have
+        self.depth = np.maximum(self.depth, np.minimum(wanted, have))
         self._weigh()
         return True
+
+    def _guessed(self) -> Lists:
+        """The lists as far as they were searched; a weight that is not known yet is guessed from the last known."""
+        weights = []
+        for found, depth in zip(self.found, self.depth, strict=True):
+            weight = self.weight(found.ids)
+            unknown = np.isnan(weight)
+            weight[unknown] = weight[max(0, depth - GUESSED_FROM) : depth].mean()
+            weights.append(weight)
+        ids, distances = [found.ids for found in self.found], [found.distances for found in self.found]
+        return Lists(ids, distances, weights, whole=all(len(of) == len(self.groups) for of in ids))
 
     def _grow(self, lists: Lists) -> None:
         length = min(len(self.groups), 4 * self.length)

@@ -1,33 +1,42 @@
-"""Exact nearest neighbours by a streamed block product with a running threshold."""
+"""Exact nearest neighbours: a streamed pass of block products, with limits guessed from a sample and then verified."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.neighbors.distances import Points, squared_distances
+from tasksift.engines.local import share
+from tasksift.neighbors.backends import Measure, points_for
+from tasksift.neighbors.distances import Points, pair_chunk, squared_distances
 from tasksift.neighbors.groups import Groups
-from tasksift.vectors import Vectors
+from tasksift.vectors import Span, Vectors
 
 Tick = Callable[[int], None]
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
 
-TABLE_ENTRIES = 4 * 2**20
-"""Entries of one table of bounds (targets × rows of a block)."""
+TABLE_ENTRIES = 2**20
+"""Entries of one table of bounds (targets × rows of a block): what a core's own cache holds."""
+
+SAMPLE_SHARE, SAMPLE_ROWS = 32, 32_768
+"""One distinct row of so many is looked at beforehand, and at most so many rows."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
     """One target's nearest groups: ids and plain L2 distances, nearest first, ties by group number."""
 
-    ids: NDArray[np.int64]
-    distances: NDArray[np.float64]
+    ids: Int
+    distances: Float
 
 
 def nearest(
-    pool: Vectors, groups: Groups, targets: NDArray[np.float64], k: int, tick: Tick | None = None
+    pool: Vectors, groups: Groups, targets: Float, k: int, tick: Tick | None = None, *, backend: str = "numpy"
 ) -> list[Neighbours]:
     """Return the `k` nearest distinct rows of each target, exactly.
 
@@ -41,6 +50,8 @@ def nearest(
         Neighbours per target; all groups when there are fewer.
     tick : callable, optional
         Called with the number of pool rows just read.
+    backend : str
+        What multiplies, see `tasksift.neighbors.backends`. The answer is the same, bit for bit.
 
     Returns
     -------
@@ -48,65 +59,142 @@ def nearest(
 
     Notes
     -----
-    A row is dropped only when the lower bound of its distance exceeds the k-th smallest upper bound seen, so no true
-    neighbour is lost to rounding. Cost: 2·m·n·d operations, and about 2·k candidates a target in memory.
+    A row is dropped when the lower bound of its distance exceeds a limit that is then verified to be no less than the
+    k-th distance, so no true neighbour is lost to a guess or to rounding. Cost: 2·m·n·d operations, once, seldom
+    twice; memory for about 2·k candidates a target.
     """
     k = min(k, len(groups))
-    rank = groups.rank
-    points = Points(targets)
-    shelves = [_Shelf(k) for _ in range(len(targets))]
-    limits = np.full(len(targets), np.inf)
-    for start, raw in pool.blocks(max(1, min(pool.block_rows, TABLE_ENTRIES // max(1, len(targets))))):
-        ids = rank[start : start + len(raw)]
-        block = raw
-        if (ids < 0).any():
-            block, ids = raw[ids >= 0], ids[ids >= 0]
-        if len(ids):
-            table = points.table(block)
-            near = table.within(limits)
-            for i in np.flatnonzero(near.any(axis=1)):
-                here = np.flatnonzero(near[i])
-                limits[i] = shelves[i].put(ids[here], *table.bounds(i, here))
+    found = [Neighbours(np.empty(0, dtype=np.int64), np.empty(0))] * len(targets)
+    left = np.arange(len(targets) if k else 0)
+    limits = _guess(pool, groups, targets, k)
+    while len(left):
+        shelf = _search(pool, groups, targets[left], k, limits[left], backend, tick)
+        candidates = shelf.candidates()
+        sure = shelf.limits <= limits[left]
+        done = [(targets[i], candidates[at]) for at, i in enumerate(left) if sure[at]]
+        measured = share(lambda work: _finish(pool, groups, *work, k), done)
+        for i, neighbours in zip(left[sure], measured, strict=True):
+            found[i] = neighbours
+        # The sample was not like the pool. What was found bounds the k-th distance for certain, if it is enough.
+        limits[left] = shelf.limits
+        left = left[~sure]
+    return found
+
+
+def _search(
+    pool: Vectors, groups: Groups, targets: Float, k: int, limits: Float, backend: str, tick: Tick | None
+) -> Shelf:
+    """Put on a shelf what one pass over the pool finds within the limits."""
+    points = points_for(backend)(targets)
+    shelf = Shelf(limits, k)
+    spans = pool.spans(max(1, min(pool.block_rows, TABLE_ENTRIES // len(targets))))
+    for span, _ in zip(spans, share(lambda span: scan(pool, groups, points, span, shelf), spans), strict=True):
         if tick:
-            tick(len(raw))
-    return [_finish(pool, groups, targets[i], shelf.all_ids(), k) for i, shelf in enumerate(shelves)]
+            tick(span[1] - span[0])
+    return shelf
 
 
-class _Shelf:
-    """The candidates of one target that may still be among its k nearest."""
+def scan(pool: Vectors, groups: Groups, points: Measure, span: Span, shelf: Shelf) -> None:
+    """Put the rows of one span that may be among the nearest on the shelf; spans may be scanned in any order."""
+    ids = groups.rank[span[0] : span[1]]
+    raw = pool.raw(span)
+    if (ids < 0).any():
+        raw, ids = raw[ids >= 0], ids[ids >= 0]
+    if len(ids):
+        point, row, lower, upper = points.near(pool.narrow(raw), shelf.limits)
+        shelf.put(point, ids[row], lower, upper)
 
-    def __init__(self, k: int) -> None:
+
+class Shelf:
+    """The rows that may be among the k nearest of some targets. Shelves of parts of a pool merge to that of the whole.
+
+    Parameters
+    ----------
+    limits : float64 (m,)
+        Squared distances beyond which rows need not be put: guesses, or inf. They only ever shrink.
+    k : int
+    """
+
+    def __init__(self, limits: Float, k: int) -> None:
         self.k = k
-        self.parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]] = []
-        self.count = 0
-        self.limit = np.inf
+        self.limits = limits
+        self._narrow = np.uint16 if len(limits) <= 2**16 else np.uint32
+        self._parts: list[tuple[NDArray[np.generic], ...]] = []
+        self._count = 0
+        self._lock = threading.Lock()
 
-    def put(self, ids: NDArray[np.int64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> float:
-        """Add candidates and return the upper bound that later ones must not exceed."""
-        self.parts.append((ids, lower, upper))
-        self.count += len(ids)
-        if self.count > 2 * self.k + 64:
-            self._prune()
-        return float(self.limit)
+    def put(self, target: Int, ids: Int, lower: Float, upper: Float) -> None:
+        """Add candidates, with bounds of their squared distances."""
+        with self._lock:
+            # As 16 bits, targets are sorted by radix.
+            self._parts.append((target.astype(self._narrow), ids, lower, upper))
+            self._count += len(ids)
+            if self._count > (4 * self.k + 256) * len(self.limits):
+                self._prune()
 
-    def _prune(self) -> None:
-        ids, lower, upper = (np.concatenate(part) for part in zip(*self.parts, strict=True))
-        self.limit = np.partition(upper, self.k - 1)[self.k - 1]
-        keep = lower <= self.limit
-        self.parts = [(ids[keep], lower[keep], upper[keep])]
-        self.count = int(keep.sum())
+    def merge(self, other: Shelf) -> None:
+        """Take in the shelf of another part of the pool for the same targets and k."""
+        with self._lock:
+            self._parts += other._parts
+            self._count += other._count
+            self.limits = np.minimum(self.limits, other.limits)
 
-    def all_ids(self) -> NDArray[np.int64]:
-        if self.count > self.k:
-            self._prune()
-        return np.concatenate([part[0] for part in self.parts])
+    def candidates(self) -> list[Int]:
+        """The ids of the rows that may be among the k nearest, for each target.
+
+        From then on `limits` holds what is known for certain of the k-th squared distance of each target, or inf.
+        """
+        with self._lock:
+            starts = self._prune(last=True)
+            ids = self._parts[0][1]
+            return [ids[a:b].astype(np.int64) for a, b in pairwise(starts)]
+
+    def _prune(self, last: bool = False) -> Int:
+        """Drop what cannot be among the k nearest, and return where the targets start in what is left."""
+        m = len(self.limits)
+        empty = (np.empty(0, self._narrow), np.empty(0, np.int64), np.empty(0), np.empty(0))
+        columns = [np.concatenate(part) for part in zip(empty, *self._parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        target, ids, lower, upper = (column[order] for column in columns)
+        starts = np.searchsorted(target, np.arange(m + 1))
+        certain = np.full(m, np.inf)
+        for i in np.flatnonzero(np.diff(starts) >= self.k):
+            certain[i] = np.partition(upper[starts[i] : starts[i + 1]], self.k - 1)[self.k - 1]
+        self.limits = certain if last else np.minimum(self.limits, certain)
+        keep = lower <= certain[target]
+        self._parts = [(target[keep], ids[keep], lower[keep], upper[keep])]
+        self._count = int(keep.sum())
+        return np.searchsorted(target[keep], np.arange(m + 1))
 
 
-def _finish(pool: Vectors, groups: Groups, target: NDArray[np.float64], ids: NDArray[np.int64], k: int) -> Neighbours:
+def _guess(pool: Vectors, groups: Groups, targets: Float, k: int) -> Float:
+    """Squared distances that probably hold k rows of the pool for each target, and not many more."""
+    step = max(SAMPLE_SHARE, len(groups) // SAMPLE_ROWS)
+    # Groups are numbered by ids that come from content, so every step-th of them is a sample like any other.
+    sample = groups.representative[::step]
+    share_of_k = k * len(sample) / max(1, len(groups))
+    rank = int(share_of_k + 5 * np.sqrt(share_of_k) + 5)
+    if rank >= len(sample):
+        return np.full(len(targets), np.inf)
+    rows = pool.narrow(pool.rows(np.sort(sample)))
+    cuts = range(0, len(targets), max(1, 4 * TABLE_ENTRIES // len(sample)))
+    step = cuts.step
+
+    def part(start: int) -> Float:
+        table = Points(targets[start : start + step]).table(rows)
+        high = np.partition(table.half, len(sample) - rank, axis=1)[:, len(sample) - rank]
+        guess: Float = table.own - 2.0 * high
+        return guess
+
+    return np.maximum(0, np.concatenate(list(share(part, cuts))))
+
+
+def _finish(pool: Vectors, groups: Groups, target: Float, ids: Int, k: int) -> Neighbours:
     """Measure the surviving candidates in float64 and keep the k nearest."""
     squares = np.empty(len(ids))
-    for at in range(0, len(ids), pool.block_rows):
-        some = ids[at : at + pool.block_rows]
+    step = pair_chunk(pool.dim)
+    for at in range(0, len(ids), step):
+        some = ids[at : at + step]
         squares[at : at + len(some)] = squared_distances(pool.take(groups.representative[some]), target)
     distances = np.sqrt(squares)
     order = np.lexsort((ids, distances))[:k]

@@ -10,12 +10,13 @@ from typing import Literal
 
 import numpy as np
 
+from tasksift.engines.local import share
 from tasksift.errors import InputError
 from tasksift.neighbors.distances import Points, squared_distances
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors.inputs import check_pair
-from tasksift.vectors import VectorsLike
+from tasksift.vectors import Span, VectorsLike
 
 TABLE_ENTRIES = 4 * 2**20
 """Entries of one table of bounds (targets × rows of a block)."""
@@ -55,23 +56,27 @@ def fit(
     centre = targets.mean(axis=0)
     scatter = float(squared_distances(targets, centre).mean())
     points = Points(targets)
-    step = max(1, min(vectors.block_rows, TABLE_ENTRIES // len(targets)))
+    spans = vectors.spans(max(1, min(vectors.block_rows, TABLE_ENTRIES // len(targets))))
+
+    def measure(span: Span) -> None:
+        raw = vectors.raw(span)
+        some = rows[slice(*span)]
+        exact = vectors.exact(raw)
+        if aggregate == "mean":
+            squares[some] = squared_distances(exact, centre) + scatter
+            return
+        every_target, every_row = np.ix_(range(len(targets)), range(len(raw)))
+        lower, upper = points.table(vectors.narrow(raw)).bounds(every_target, every_row)
+        q, x = np.nonzero(lower <= upper.min(axis=0))
+        found = squared_distances(exact[x], targets[q])
+        # The smallest distance of each row, ties to the first target.
+        order = np.lexsort((q, found, x))
+        first = order[np.searchsorted(x[order], np.arange(len(raw)))]
+        squares[some], nearest_target[some] = found[first], q[first]
+
     with progress("measuring similarity", len(vectors)) as tick:
-        for start, block in vectors.blocks(step):
-            some = rows[start : start + len(block)]
-            exact = vectors.take(some)
-            if aggregate == "mean":
-                squares[some] = squared_distances(exact, centre) + scatter
-            else:
-                every_target, every_row = np.ix_(range(len(targets)), range(len(block)))
-                lower, upper = points.table(block).bounds(every_target, every_row)
-                q, x = np.nonzero(lower <= upper.min(axis=0))
-                found = squared_distances(exact[x], targets[q])
-                # The smallest distance of each row, ties to the first target.
-                order = np.lexsort((q, found, x))
-                first = order[np.searchsorted(x[order], np.arange(len(block)))]
-                squares[some], nearest_target[some] = found[first], q[first]
-            tick(len(block))
+        for span, _ in zip(spans, share(measure, spans), strict=True):
+            tick(span[1] - span[0])
     links = None
     if aggregate == "max":
         links = Links(rows, nearest_target, np.zeros(len(rows)), np.sqrt(squares))

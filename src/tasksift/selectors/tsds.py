@@ -7,6 +7,7 @@ densities over the whole pool; no row ever ships more than its share; lists grow
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -157,38 +158,37 @@ class Problem:
     def _plan_for_alpha(self, alpha: float, scale: float) -> Plan:
         if alpha == 0 and self.grows:
             return self._fully_spread(scale)
-        while True:
-            lists = self.lists.lists()
-            path = trace_path(lists)
-            s = breadth_for_alpha(path, alpha, scale)
-            if s is not None:
-                return self._build(lists, path, s, "converged", scale, alpha)
-            if not (self.grows and self.lists.deepen(lists)):
-                return self._ended(lists, path, scale, alpha)
+        lists, s = self._solve(lambda lists: breadth_for_alpha(trace_path(lists), alpha, scale))
+        if s is None:
+            return self._ended(lists, trace_path(lists), scale, alpha)
+        return self._build(lists, trace_path(lists), s, "converged", scale, alpha)
 
     def _plan_for_breadth(self, breadth: float, scale: float) -> Plan:
-        while True:
-            lists = self.lists.lists()
-            if breadth <= lists.limit:
-                return self._build(lists, trace_path(lists), breadth, "converged", scale)
-            if not (self.grows and self.lists.deepen(lists)):
-                return self._ended(lists, trace_path(lists), scale)
+        lists, s = self._solve(lambda lists: breadth if breadth <= lists.limit else None)
+        if s is None:
+            return self._ended(lists, trace_path(lists), scale)
+        return self._build(lists, trace_path(lists), s, "converged", scale)
 
     def _plan_for_budget(self, budget: float, scale: float) -> Plan:
+        lists, s = self._solve(lambda lists: breadth_for_budget(lists, budget))
+        if s is None:
+            largest = int(1 / float(self._ended(lists, trace_path(lists), scale).values.max()) + 1e-9)
+            raise InputError(
+                f"budget {budget:g} cannot be drawn without repeating a row even when the mass is fully spread "
+                f"({len(self.lists.groups)} distinct rows in the pool, {largest} at the largest); lower the "
+                f"budget, or give --alpha with --draw top or multinomial"
+            )
+        plan = self._build(lists, trace_path(lists), s, "converged", scale)
+        # A larger budget would have reached more rows.
+        return replace(plan, complete=len(plan.ids) == len(self.lists.groups))
+
+    def _solve(self, solve: Callable[[Lists], float | None]) -> tuple[Lists, float | None]:
+        """Grow the lists until `solve` finds its breadth within them, or until there is nothing left to grow."""
         while True:
             lists = self.lists.lists()
-            s = breadth_for_budget(lists, budget)
-            if s is not None:
-                plan = self._build(lists, trace_path(lists), s, "converged", scale)
-                # A larger budget would have reached more rows.
-                return replace(plan, complete=len(plan.ids) == len(self.lists.groups))
-            if not (self.grows and self.lists.deepen(lists)):
-                largest = int(1 / float(self._ended(lists, trace_path(lists), scale).values.max()) + 1e-9)
-                raise InputError(
-                    f"budget {budget:g} cannot be drawn without repeating a row even when the mass is fully spread "
-                    f"({len(self.lists.groups)} distinct rows in the pool, {largest} at the largest); lower the "
-                    f"budget, or give --alpha with --draw top or multinomial"
-                )
+            s = solve(lists)
+            if s is not None or not (self.grows and self.lists.deepen(lists, solve)):
+                return lists, s
 
     def _ended(self, lists: Lists, path: Path, scale: float, alpha: float | None = None) -> Plan:
         """The answer where the lists end: final when they hold the whole pool, marked as exhausted otherwise."""

@@ -9,6 +9,7 @@ those targets have shipped before. Each candidate thus allows a half-line of s, 
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +36,10 @@ def breadth_for_budget(lists: Lists, budget: float) -> float | None:
     each of the E breakpoints passed.
     """
     cap = len(lists.ids) / budget
+    # Numbered anew, so that the tables below are as long as the lists and not as the pool.
+    codes = np.unique(np.concatenate(lists.ids), return_inverse=True)[1].ravel()
+    ends = np.cumsum([len(ids) for ids in lists.ids])
+    lists = replace(lists, ids=np.split(codes, ends[:-1]))
     # Up to the first breakpoint every target lies on its nearest neighbour alone.
     start = min(float(w[0]) for w in lists.weights)
     while start <= lists.limit * (1 + SLACK):
@@ -50,10 +55,12 @@ def _skip(lists: Lists, cap: float, start: float) -> float:
     if cap < 1:
         start = max(start, max(float(w[0]) for w in lists.weights) / cap)
     while start <= lists.limit:
-        filled = np.zeros(size)
-        for ids, weights, total in zip(lists.ids, lists.weights, lists.cumulative, strict=True):
-            count = int(np.searchsorted(total, start, side="right"))
-            filled += np.bincount(ids[:count], weights=weights[:count], minlength=size)
+        counts = [int(np.searchsorted(total, start, side="right")) for total in lists.cumulative]
+        filled = np.bincount(
+            np.concatenate([ids[:count] for ids, count in zip(lists.ids, counts, strict=True)]),
+            weights=np.concatenate([weights[:count] for weights, count in zip(lists.weights, counts, strict=True)]),
+            minlength=size,
+        )
         need = float(filled.max()) / cap
         if need <= start:
             break
@@ -107,7 +114,7 @@ def _scan(lists: Lists, cap: float, start: float) -> tuple[float | None, float]:
     at, owner, place = [], [], []
     for i, (ids, weights, total) in enumerate(zip(lists.ids, lists.weights, lists.cumulative, strict=True)):
         count = int(np.searchsorted(total, start, side="right"))
-        ends.slope += np.bincount(ids[:count], weights=weights[:count], minlength=len(ends.slope))
+        np.add.at(ends.slope, ids[:count], weights[:count])
         if count < len(ids):
             ends.rest[ids[count]] += 1
             ends.slope[ids[count]] -= total[count - 1] if count else 0.0

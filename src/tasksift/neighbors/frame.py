@@ -1,0 +1,91 @@
+"""A few directions in which a pool varies most: distances along and across them bound the true ones from below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+DIRECTIONS = (32, 64, 128)
+"""Directions of a frame. With more of them fewer pairs survive, and each pair costs more."""
+
+# Nanoseconds of one core of 2024 for a pair in a table, for each of its dimensions, and to subtract one directly. Only
+# their ratios matter, and only for speed.
+_PAIR, _DIMENSION, _DIRECT = 0.6, 0.02, 300.0
+
+ROUNDOFF = float(np.finfo(np.float32).eps) / 2
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Orthonormal directions in float32, or none: then coordinates are the rows themselves.
+
+    Attributes
+    ----------
+    basis : float32 (d, p) or None
+    error : float
+        Coordinates computed in float32 are off by at most this share of the row's length (as vectors, in L2).
+    """
+
+    basis: NDArray[np.float32] | None
+    error: float
+
+    def coordinates(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the coordinates of `rows` (b, d) along the directions: (b, p), or the rows themselves (b, d)."""
+        return rows if self.basis is None else rows @ self.basis
+
+
+def plain_frame(dim: int) -> Frame:
+    """No directions: rows of `dim` dimensions are their own coordinates."""
+    return Frame(None, (dim / 2 + 8) * ROUNDOFF)
+
+
+def choose_frame(points: NDArray[Any], sample: NDArray[Any], sigma: float) -> Frame:
+    """Choose the directions by which `points` (c, d) are compared with a pool like `sample` (s, d) at the least cost.
+
+    The directions are those in which the sample differs most (principal components). Where distances along none of
+    them tell enough, and for rows of few dimensions or beyond float32, there are none. Cost: O(s·d² + d³ + c·s·d).
+    """
+    dim = sample.shape[1]
+    plain = plain_frame(dim)
+    middle = sample.mean(axis=0)
+    rows, others = sample - middle, points - middle
+    scale = float(np.abs(rows).max())
+    if dim <= DIRECTIONS[0] or sample.dtype != np.float32 or scale == 0:
+        return plain
+    rows, others = rows.astype(np.float64) / scale, others.astype(np.float64) / scale
+    _, basis = np.linalg.eigh(rows.T @ rows)
+    basis = basis[:, ::-1]
+    rows, others = rows @ basis, others @ basis
+    near = _share_near(rows, others, sigma / scale)
+    best, least = plain, _PAIR + _DIMENSION * dim + _DIRECT * near
+    for p in DIRECTIONS:
+        if p >= dim:
+            break
+        along = [
+            np.column_stack([x[:, :p], np.sqrt(np.einsum("ij,ij->i", x[:, p:], x[:, p:]))]) for x in (rows, others)
+        ]
+        cost = _PAIR + _DIMENSION * p + _DIRECT * _share_near(along[0], along[1], sigma / scale)
+        if cost < least:
+            best, least = _rounded(basis[:, :p]), cost
+    return best
+
+
+def _share_near(rows: Float, others: Float, sigma: float) -> float:
+    ours, theirs = np.einsum("ij,ij->i", rows, rows), np.einsum("ij,ij->i", others, others)
+    return float((ours + theirs[:, None] - 2 * (others @ rows.T) < sigma * sigma).mean())
+
+
+def _rounded(basis: Float) -> Frame:
+    """The frame of orthonormal directions (d, p), rounded to float32."""
+    dim, p = basis.shape
+    narrow = np.ascontiguousarray(basis, dtype=np.float32)
+    wide = narrow.astype(np.float64)
+    # How far the rounded directions are from orthonormal ones.
+    skew = float(np.linalg.norm(wide.T @ wide - np.eye(p)))
+    # Each coordinate sums d products; scaling rows to unit length is off by (d/2 + 4) roundoffs.
+    return Frame(narrow, 1.01 * ((np.sqrt(p) * (dim + 8) + dim + 8) * ROUNDOFF + skew))
