@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasksift.memory import estimate_rows, peak_memory
+from tasksift.memory import estimate_rows, in_words, peak_memory
 from tasksift.rows import expand
 
 WORDS = [f"{k:x}word" for k in range(2000)]
@@ -31,7 +31,16 @@ def test_rows_are_counted_by_footers_and_estimated_from_the_first_lines(tmp_path
 
 
 def test_the_estimate_grows_with_the_pool():
-    sizes = [peak_memory(n, 100, vector_bytes=1024.0 * n, lexical=True, planned=n) for n in (10**4, 10**5, 10**6)]
+    run = {"text": True, "features": True, "lexical": True}
+    sizes = [peak_memory(n, 100, **run, planned=n) for n in (10**4, 10**6, 10**7)]
     assert sizes == sorted(sizes)
-    # A million rows: the vectors, some hundred bytes a row, and what the program itself needs.
-    assert 1.5e9 < sizes[-1] < 3e9
+    # Whatever is held or done, a plan of few rows of ten million vectors stays within a gigabyte.
+    run = {"text": False, "features": True, "lexical": False}
+    assert 0.3e9 < peak_memory(10**7, 200, **run, planned=10**5) < 1e9
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(4.2e8, "420 MB"), (1, "10 MB"), (9.94e8, "990 MB"), (9.96e8, "1.0 GB"), (7.68e9, "7.7 GB")]
+)
+def test_sizes_in_words(size, words):
+    assert in_words(size) == words

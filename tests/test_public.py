@@ -13,7 +13,8 @@ from tasksift.selectors import SELECTORS
 
 
 def test_the_public_names():
-    assert tasksift.__all__ == ["PRESETS", "InputError", "Plan", "Selection", "__version__", "open_run", "select"]
+    expected = ["PRESETS", "Embedding", "InputError", "Plan", "Selection", "__version__", "embed", "open_run", "select"]
+    assert tasksift.__all__ == expected
     assert all(getattr(tasksift, name) is not None for name in tasksift.__all__)
     assert dir(tasksift) == sorted(tasksift.__all__)
     with pytest.raises(AttributeError, match="no attribute 'selct'"):

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasksift.embedding import Embedding, embed
     from tasksift.errors import InputError
     from tasksift.pipeline import select
     from tasksift.plan import Plan
@@ -19,14 +20,26 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["PRESETS", "InputError", "Plan", "Selection", "__version__", "open_run", "select"]
+__all__ = [
+    "PRESETS",
+    "Embedding",
+    "InputError",
+    "Plan",
+    "Selection",
+    "__version__",
+    "embed",
+    "open_run",
+    "select",
+]
 
 # The public names are loaded when first used, so that `import tasksift` stays fast.
 _HOME = {
+    "Embedding": "tasksift.embedding",
     "InputError": "tasksift.errors",
     "PRESETS": "tasksift.presets",
     "Plan": "tasksift.plan",
     "Selection": "tasksift.selection",
+    "embed": "tasksift.embedding",
     "open_run": "tasksift.selection",
     "select": "tasksift.pipeline",
 }

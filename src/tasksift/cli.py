@@ -163,6 +163,49 @@ def select(
 
 
 @app.command()
+def embed(
+    pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
+    representation: Annotated[
+        str,
+        typer.Option(
+            "--representation", "-r", metavar="NAME", rich_help_panel=INPUT,
+            help="What is computed: tfidf, which needs no download.",
+        ),
+    ] = "tfidf",
+    text_template: Annotated[str | None, _option("text_template", INPUT, "TEXT")] = None,
+    source_column: Annotated[str | None, _option("source_column", INPUT, "NAME")] = None,
+    dim: Annotated[str | None, _option("dim", INPUT, "N")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", rich_help_panel=OUTPUT,
+            help="Folder for the vectors and the model; select finds them there with --features FOLDER.",
+        ),
+    ] = None,
+    force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
+    quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
+    as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Compute the vectors of POOL once, for any number of selections from it.
+
+    tasksift embed pool.parquet --out features/
+    """
+    with _answering():
+        from tasksift.embedding import embed
+
+        if out is None:
+            raise InputError("there is no --out: name the folder to write, such as --out features")
+        progress, say = _voices(quiet)
+        options: dict[str, Any] = {"dim": dim, "text_template": text_template, "source_column": source_column}
+        done = embed(pool, out, representation=representation, force=force, progress=progress, say=say, **options)
+        if as_json:
+            typer.echo(json.dumps(done.manifest, ensure_ascii=False))
+        elif not quiet:
+            size = sum(shard.nbytes for shard in done.vectors.shards)
+            say(f"{len(done.vectors):,} rows, {done.vectors.dim} dimensions, {size / 1e6:,.1f} MB -> {out}")
+
+
+@app.command()
 def presets(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

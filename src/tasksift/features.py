@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tasksift.config import RunConfig
+from tasksift.engines.processes import in_processes, process_count
 from tasksift.errors import InputError
 from tasksift.progress import Progress
 from tasksift.represent import tfidf
-from tasksift.represent.store import FeatureStore
+from tasksift.represent.sample import BottomK
+from tasksift.represent.store import FeatureStore, replace_json
 from tasksift.represent.vectors_file import load_vectors
+from tasksift.represent.words import TOKENS
 from tasksift.rows import PoolFile, TextReader, iter_texts
 from tasksift.rows.index import PoolIndex
 from tasksift.vectors import Vectors
+
+Float = NDArray[np.float32]
 
 SAMPLE_TEXTS = 20_000
 """Distinct texts of the pool, drawn by a seeded hash, on which the default representation is fitted."""
 
 SHARD_ROWS = 16_384
 """Rows of one shard of features: what a killed run may have to compute again."""
+
+BATCHES = 16
+"""Into how many batches the texts of a shard are cut; worker processes are sent one at a time."""
+
+MOST_WORKERS = 8
+"""Worker processes at most: one process reads for all of them, and cannot keep more of them busy."""
+
+WORTH_SHARDS = 3
+"""From how many shards on worker processes save more time than it takes to start them, about half a second."""
 
 
 @dataclass(frozen=True)
@@ -72,32 +91,106 @@ def lexical_features(
     force : bool
         Replace features of another pool or representation instead of refusing them.
     """
-    identity = {
+    store, model = lexical_store(config, folder, files, reader, index.digest, len(index), sample, progress, force=force)
+    target = Vectors(model.transform(target_texts), name="target")
+    return Features(store.open(), target, model.describe())
+
+
+class FitSample:
+    """The texts on which the default representation is fitted, gathered while the pool is read.
+
+    Attributes
+    ----------
+    empty : int
+        Rows seen so far that have no text.
+    """
+
+    def __init__(self) -> None:
+        self.empty = 0
+        self._sample = BottomK(SAMPLE_TEXTS, seed=0)
+
+    def add(self, texts: list[str]) -> None:
+        """See the texts of the next rows."""
+        self.empty += sum(not text.strip() for text in texts)
+        self._sample.add(texts)
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write ``texts``, ``empty`` and whatever else is given as one JSON file."""
+        replace_json(path, {"texts": self._sample.texts(), "empty": self.empty, **more})
+
+
+def lexical_identity(config: RunConfig, digest: str, rows: int) -> dict[str, Any]:
+    """Return what makes the default representation of a pool what it is; parameters as in `lexical_store`."""
+    return {
         "representation": "tfidf",
-        "tokens": tfidf.TOKENS,
+        "tokens": TOKENS,
         "dim": config.dim,
         "sample": SAMPLE_TEXTS,
         "text_template": config.text_template,
-        "pool": index.digest,
-        "rows": len(index),
+        "pool": digest,
+        "rows": rows,
         "shard_rows": SHARD_ROWS,
         "dtype": "float32",
     }
-    store = FeatureStore(folder, identity, force=force)
+
+
+def pool_workers(rows: int) -> int:
+    """Return how many worker processes embed that many rows; 1 means none besides this one."""
+    return process_count(MOST_WORKERS) if rows >= WORTH_SHARDS * SHARD_ROWS else 1
+
+
+def lexical_store(
+    config: RunConfig,
+    folder: Path,
+    files: list[PoolFile],
+    reader: TextReader,
+    digest: str,
+    rows: int,
+    sample: Path,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> tuple[FeatureStore, tfidf.Tfidf]:
+    """Embed a pool by the default representation, or what is missing of it; parameters also as in `lexical_features`.
+
+    Parameters
+    ----------
+    digest, rows : str, int
+        The pool's digest (see `PoolIndex`) and its rows.
+
+    Returns
+    -------
+    FeatureStore, Tfidf
+        The store is finished. Its bytes depend on neither the number of worker processes nor on interruptions.
+
+    Notes
+    -----
+    Texts are read once. Memory holds two shards, and two batches of texts for each worker.
+    """
+    store = FeatureStore(folder, lexical_identity(config, digest, rows), force=force)
     model = _model(folder / "model", sample, config.dim, progress, fresh=not store.has(0))
-    with progress("embedding the pool", len(index)) as tick:
+    with progress("embedding the pool", rows) as tick:
         k = 0
-        while k * SHARD_ROWS < len(index) and store.has(k):
+        while k * SHARD_ROWS < rows and store.has(k):
             k += 1
-        tick(min(k * SHARD_ROWS, len(index)))
-        if k * SHARD_ROWS < len(index):
-            for texts in _shards_from(iter_texts(files, reader), k):
-                store.write_shard(k, model.transform(texts))
-                k += 1
-                tick(len(texts))
-    store.finish(len(index))
-    target = Vectors(model.transform(target_texts), name="target")
-    return Features(store.open(), target, model.describe())
+        tick(min(k * SHARD_ROWS, rows))
+        left = rows - k * SHARD_ROWS
+        if left > 0:
+            batches = _after(k * SHARD_ROWS, iter_texts(files, reader, max(1, SHARD_ROWS // BATCHES)))
+            workers = pool_workers(left)
+            load = partial(tfidf.Tfidf.load, folder / "model")
+            parts = (
+                in_processes(tfidf.Tfidf.transform, load, batches, workers)
+                if workers > 1
+                else (model.transform(texts) for texts in batches)
+            )
+            with closing(parts):
+                for shard in _shards(parts):
+                    store.write_shard(k, shard)
+                    k += 1
+                    tick(len(shard))
+    store.finish(rows)
+    return store, model
 
 
 def _model(folder: Path, sample: Path, dim: int, progress: Progress, *, fresh: bool) -> tfidf.Tfidf:
@@ -109,16 +202,24 @@ def _model(folder: Path, sample: Path, dim: int, progress: Progress, *, fresh: b
     return tfidf.Tfidf.load(folder)
 
 
-def _shards_from(batches: Iterable[list[str]], first: int) -> Iterable[list[str]]:
-    """Cut a stream of texts into shards and leave out those before `first`."""
-    skip = first * SHARD_ROWS
-    shard: list[str] = []
+def _after(skip: int, batches: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Leave out the first `skip` texts."""
     for batch in batches:
-        texts = batch[min(skip, len(batch)) :]
-        skip -= len(batch) - len(texts)
-        shard.extend(texts)
-        while len(shard) >= SHARD_ROWS:
-            yield shard[:SHARD_ROWS]
-            shard = shard[SHARD_ROWS:]
-    if shard:
-        yield shard
+        if skip < len(batch):
+            yield batch[skip:]
+        skip = max(0, skip - len(batch))
+
+
+def _shards(parts: Iterable[Float]) -> Iterator[Float]:
+    """Join vectors of any number of rows to shards; the last may be shorter."""
+    held: list[Float] = []
+    count = 0
+    for part in parts:
+        held.append(part)
+        count += len(part)
+        while count >= SHARD_ROWS:
+            rows = np.concatenate(held)
+            yield rows[:SHARD_ROWS]
+            held, count = [rows[SHARD_ROWS:]], count - SHARD_ROWS
+    if count:
+        yield np.concatenate(held)

@@ -12,16 +12,14 @@ from typing import Any
 from tasksift import __version__
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
-from tasksift.features import SAMPLE_TEXTS, Features, given_vectors, lexical_features
+from tasksift.features import SAMPLE_TEXTS, Features, FitSample, given_vectors, lexical_features
 from tasksift.manifest import build_manifest
-from tasksift.memory import estimate_rows, peak_memory
+from tasksift.memory import estimate_rows, in_words, peak_memory
 from tasksift.neighbors.groups import content_keys
 from tasksift.planning import plan_and_draw
 from tasksift.presets import get_preset
 from tasksift.progress import Progress, silent
 from tasksift.record import record_table
-from tasksift.represent.sample import BottomK
-from tasksift.represent.store import replace_json
 from tasksift.represent.vectors_file import unit_length
 from tasksift.request import check_budget, check_inputs, selector_parameters, stamp
 from tasksift.rows import PoolFile, TextReader, TokenCounter, check_out, expand, fingerprint, read, writing
@@ -237,24 +235,24 @@ class _Line:
         mapped = 4.0 * rows * self.config.dim if lexical else 0.0
         if given is not None:
             mapped = float(sum(shard.nbytes for shard in given.pool.shards))
-        few = not self.selector.plans_all_rows
-        peak = peak_memory(
+        memory = peak_memory(
             rows,
             targets,
-            vector_bytes=mapped,
+            text=bool(self.files),
+            features=self.selector.needs_features,
             lexical=lexical,
-            planned=min(rows, USUAL_PLAN) if few else rows,
-            dim=(given.pool.dim if given is not None else self.config.dim) if few else 0,
+            planned=rows if self.selector.plans_all_rows else min(rows, USUAL_PLAN),
         )
-        part = f", {mapped / 1e9:.1f} GB of it vectors mapped from disk" if mapped > 5e7 else ""
-        self.say(f"about {rows:,} rows, {targets:,} targets; peak memory about {peak / 1e9:.1f} GB{part}")
+        part = f", besides {in_words(mapped)} of vectors mapped from disk" if mapped > 5e7 else ""
+        self.say(f"about {rows:,} rows, {targets:,} targets; memory about {in_words(memory)}{part}")
 
     def _index(self, given: Features | None, counter: TokenCounter) -> PoolIndex:
         """Index the pool, or load the index that a killed run left; both leave the texts to fit on in a file."""
         config = self.config
         if not self.files:
             assert given is not None
-            return index_vectors(content_keys(given.pool), Path(str(config.vectors)).stem)
+            with self.progress("reading the vectors", len(given.pool)) as tick:
+                return index_vectors(content_keys(given.pool, tick), Path(str(config.vectors)).stem)
         path, sample_path = self.work.folder / "rows.parquet", self.work.folder / "sample.json"
         key = {
             "pool": fingerprint(self.files),
@@ -262,26 +260,22 @@ class _Line:
             "sample": SAMPLE_TEXTS,
         }
         if not self.work.is_done("rows", key):
-            sample = BottomK(SAMPLE_TEXTS, seed=0)
-            empty = 0
+            sample = FitSample()
             with self.progress("reading the pool", estimate_rows(self.files) or 0) as tick:
 
                 def see(texts: list[str]) -> None:
-                    nonlocal empty
-                    empty += sum(not text.strip() for text in texts)
                     sample.add(texts)
                     tick(len(texts))
 
-                index = build_index(
+                build_index(
                     self.files,
                     self.reader,
                     counter,
                     id_column=config.id_column,
                     source_column=config.source_column,
                     see=see,
-                )
-            index.save(path)
-            replace_json(sample_path, {"texts": sample.texts(), "empty": empty})
+                ).save(path)
+            sample.save(sample_path)
             self.work.mark_done("rows", key)
         # Loaded in either case, so that a resumed run computes on the same bytes.
         index = PoolIndex.load(path)

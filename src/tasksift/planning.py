@@ -20,6 +20,9 @@ from tasksift.selectors import Planner, nearest
 MOST_PLANS = 40
 """How often a plan may be made anew for a budget whose number of rows depends on the plan."""
 
+TAKEN_BLOCKS = 4
+"""Blocks of vectors that are taken from the pool at a time, enough for several threads."""
+
 MOST_WIDER = 5
 """How often a plan is made for twice as many rows because the limits per source find too few in it."""
 
@@ -76,6 +79,7 @@ def plan_and_draw(
                 pool_rows=n,
                 source_names=index.source_names,
                 seed=config.seed,
+                order=index.order[plan.ids],
                 method=config.draw,
                 max_per_source=config.max_per_source,
                 min_per_source=config.min_per_source,
@@ -101,9 +105,20 @@ def _table(plan: Plan, index: PoolIndex, features: Features | None, progress: Pr
     if features is None:
         return plan_table(plan, index, None, None)
     links = plan.links
-    if links is None or not np.array_equal(links.row, plan.ids):
-        # A plan of all rows is measured in blocks, as its vectors may not fit in memory.
-        pool = features.pool if len(plan.ids) == len(index) else features.pool.take(plan.ids)
-        links = nearest.fit(pool, features.target, progress=progress).links
+    if links is not None and np.array_equal(links.row, plan.ids):
+        return plan_table(plan, index, links.target, links.distance)
+    if len(plan.ids) == len(index):
+        links = nearest.fit(features.pool, features.target, progress=progress).links
         assert links is not None
-    return plan_table(plan, index, links.target, links.distance)
+        return plan_table(plan, index, links.target, links.distance)
+    # In blocks, as the vectors of the planned rows may not fit in memory.
+    target, distance = np.empty(len(plan.ids), dtype=np.int64), np.empty(len(plan.ids))
+    step = TAKEN_BLOCKS * features.pool.block_rows
+    with progress("measuring similarity", len(plan.ids)) as tick:
+        for start in range(0, len(plan.ids), step):
+            some = slice(start, start + step)
+            links = nearest.fit(features.pool.take(plan.ids[some]), features.target).links
+            assert links is not None
+            target[some], distance[some] = links.target, links.distance
+            tick(len(links.row))
+    return plan_table(plan, index, target, distance)

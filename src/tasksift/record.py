@@ -13,7 +13,8 @@ from tasksift.draw import Drawn, draw, rows_for_tokens
 from tasksift.draw.budget import Budget, parse_limit
 from tasksift.errors import InputError
 from tasksift.plan import Plan
-from tasksift.rows.index import PoolIndex
+from tasksift.rows.ids import rank_names
+from tasksift.rows.index import PoolIndex, nulls
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -32,17 +33,17 @@ def plan_table(plan: Plan, index: PoolIndex, nearest_target: Int | None, distanc
     Returns
     -------
     pyarrow.Table with ``row`` (position in the input), ``id``, ``probability`` or ``score``, ``source``, ``file``,
-    ``file_row``, ``tokens``, ``nearest_target``, ``distance``, ``density``.
+    ``file_row``, ``tokens``, ``nearest_target``, ``distance``, ``density``; sources and files as dictionaries.
     """
     n = len(plan.ids)
-    places = index.table.take(pa.array(plan.ids))
+    places = index.take(plan.ids)
     return pa.table(
         {
             "row": pa.array(plan.ids, pa.int64()),
             "id": places["id"],
             "probability" if plan.kind == "mass" else "score": pa.array(plan.values, pa.float64()),
-            "source": places["source"].cast(pa.string()),
-            "file": places["file"].cast(pa.string()),
+            "source": places["source"],
+            "file": places["file"],
             "file_row": places["file_row"],
             "tokens": places["tokens"],
             "nearest_target": _column(nearest_target, n, pa.int64()),
@@ -60,15 +61,17 @@ def draw_from(
     pool_rows: int,
     source_names: list[str],
     seed: int,
+    order: Int | None = None,
     method: str | None = None,
     max_per_source: str | None = None,
     min_per_source: str | None = None,
 ) -> Drawn:
-    """Draw a budget from a plan and its table. The drawn ids are line numbers of the table; errors as in `draw`."""
+    """Draw a budget from a plan and its table. The drawn ids are line numbers of the table; errors as in `draw`.
+
+    `order` ranks the lines by their ids, where that is known already.
+    """
     n = table.num_rows
     local = Plan(kind=plan.kind, selector=plan.selector, ids=np.arange(n), values=plan.values, complete=plan.complete)
-    order = np.empty(n, dtype=np.int64)
-    order[pc.sort_indices(table["id"]).to_numpy()] = np.arange(n)
     tokens = None if table["tokens"].null_count else table["tokens"].to_numpy()
     if budget.unit == "tokens":
         if tokens is None:
@@ -81,11 +84,12 @@ def draw_from(
             raise InputError(
                 f"{name} {limit} is a share of the rows, but the budget is in tokens; give a number of rows"
             )
+    limited = min_per_source is not None or max_per_source is not None
     options: dict[str, Any] = {
         "seed": seed,
-        "order": order,
+        "order": rank_names(table["id"]) if order is None else order,
         "method": method,
-        "sources": pc.index_in(table["source"], pa.array(source_names)).to_numpy().astype(np.int64),
+        "sources": _codes(table["source"], source_names) if limited else None,
         "source_names": source_names,
         "minimum": parse_limit(min_per_source, about, "--min-per-source"),
         "maximum": parse_limit(max_per_source, about, "--max-per-source"),
@@ -112,8 +116,8 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn) -> pa.Table:
     return pa.table(
         {
             "id": rows["id"],
-            "source": rows["source"],
-            "file": rows["file"],
+            "source": rows["source"].cast(pa.string()),
+            "file": rows["file"].cast(pa.string()),
             "row": rows["file_row"],
             "position": rows["row"],
             "rank": pa.array(np.arange(1, n + 1)),
@@ -133,19 +137,19 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn) -> pa.Table:
 
 def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
     """One sentence a row: why it is in."""
-    targets, shares = _pulls(plan)
+    if plan.selector.startswith("random"):
+        return ["drawn at random"] * rows.num_rows
+    pulls = _pulls(plan, drawn.ids)
     reasons = []
     for k, line in enumerate(rows.to_pylist()):
         near = ""
         if line["nearest_target"] is not None:
             near = f"nearest to target {line['nearest_target']} (distance {line['distance']:.3f})"
-        if plan.selector.startswith("random"):
-            text = "drawn at random"
-        elif plan.kind == "mass":
-            count = int(targets[line["row"]]) if targets is not None else 0
+        if plan.kind == "mass":
+            count, share = pulls[k] if pulls else (0, 0.0)
             text = f"{near}; {count} target{'s send' if count != 1 else ' sends'} {line['probability']:.3%} of the mass"
-            if shares is not None and count > 1:
-                text = f"{text}, {shares[line['row']]:.0%} of it from one"
+            if count > 1:
+                text = f"{text}, {share:.0%} of it from one"
             if line["density"] is not None and line["density"] > 1.05:
                 text = f"{text}; shares its place with {line['density'] - 1:.1f} near-copies"
         elif plan.selector == "round-robin":
@@ -156,22 +160,28 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
     return reasons
 
 
-def _pulls(plan: Plan) -> tuple[dict[int, int] | None, dict[int, float] | None]:
-    """For each planned row of a mass plan: how many targets pull it, and the largest share of one of them."""
+def _pulls(plan: Plan, lines: Int) -> list[tuple[int, float]]:
+    """For each drawn line of a mass plan: how many targets pull its row, and the largest share of one of them."""
     if plan.links is None or plan.kind != "mass":
-        return None, None
+        return []
     used = plan.links.mass > 0
     row, mass = plan.links.row[used], plan.links.mass[used]
     where = np.searchsorted(plan.ids, row)
     count = np.bincount(where, minlength=len(plan.ids))
     largest = np.zeros(len(plan.ids))
     np.maximum.at(largest, where, mass)
-    rows = plan.ids.tolist()
-    return (
-        dict(zip(rows, count.tolist(), strict=True)),
-        dict(zip(rows, (largest / plan.values).tolist(), strict=True)),
-    )
+    return list(zip(count[lines].tolist(), (largest[lines] / plan.values[lines]).tolist(), strict=True))
+
+
+def _codes(column: pa.ChunkedArray, names: list[str]) -> Int:
+    """The place in `names` of every source."""
+    codes = []
+    for chunk in column.chunks:
+        coded = chunk.dictionary_encode()
+        places = pc.index_in(coded.dictionary, pa.array(names, pa.string())).to_numpy()
+        codes.append(places[coded.indices.to_numpy()].astype(np.int64))
+    return np.concatenate(codes) if codes else np.empty(0, dtype=np.int64)
 
 
 def _column(values: Int | Float | None, n: int, kind: pa.DataType) -> pa.Array:
-    return pa.nulls(n, kind) if values is None else pa.array(values, kind)
+    return nulls(n, kind) if values is None else pa.array(values, kind)

@@ -72,7 +72,7 @@ def check_budget(config: RunConfig, index: PoolIndex) -> None:
     low = parse_limit(config.min_per_source, rows, "--min-per-source")
     high = parse_limit(config.max_per_source, rows, "--max-per-source")
     if low is not None or high is not None:
-        counts = np.bincount(index.sources, minlength=len(index.source_names))
+        counts = index.source_counts
         if config.draw == "multinomial":  # one row is enough for any count
             counts = np.where(counts > 0, rows, 0)
         check_limits(counts, rows, low, high, index.source_names)

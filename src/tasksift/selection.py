@@ -244,9 +244,7 @@ def summarize(record: pa.Table, method: str, config: RunConfig) -> dict[str, Any
     """What the manifest says about a draw."""
     copies = record["copies"].to_numpy()
     tokens = None if record["tokens"].null_count else int(record["tokens"].to_numpy() @ copies)
-    by_source: dict[str, int] = {}
-    for source, count in zip(record["source"].to_pylist(), copies.tolist(), strict=True):
-        by_source[source] = by_source.get(source, 0) + count
+    by_source = record.group_by("source").aggregate([("copies", "sum")])
     return {
         "budget": config.budget,
         "draw": method,
@@ -254,7 +252,7 @@ def summarize(record: pa.Table, method: str, config: RunConfig) -> dict[str, Any
         "rows": int(copies.sum()),
         "distinct": record.num_rows,
         "tokens": tokens,
-        "sources": dict(sorted(by_source.items())),
+        "sources": dict(sorted(zip(by_source["source"].to_pylist(), by_source["copies_sum"].to_pylist(), strict=True))),
     }
 
 

@@ -1,15 +1,12 @@
 import hashlib
 import json
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasksift.errors import InputError
-from tasksift.rows import TextReader, TokenCounter, check_user_ids, expand, iter_texts, make_ids, scan
+from tasksift.rows import TextReader, TokenCounter, expand, iter_texts, scan
 
 ROWS = [{"prompt": f"p{i}", "response": "é" * i, "id": i, "meta": {"k": [i]}} for i in range(10)]
 
@@ -98,29 +95,3 @@ def test_a_pool_without_rows():
 def test_values_that_have_no_json(value):
     with pytest.raises(InputError, match="<pool>, row 1: a value cannot be written as JSON"):
         run([{"text": "a"}, {"text": "b", "meta": value}])
-
-
-digests = st.lists(st.sampled_from([bytes([k]) * 15 + bytes([j]) for k in (0, 7) for j in (0, 1)]), max_size=30)
-
-
-def slow_ids(found):
-    return [d.hex() + (f"-{found[:i].count(d)}" if d in found[:i] else "") for i, d in enumerate(found)]
-
-
-@given(found=digests, more=digests, data=st.data())
-def test_ids(found, more, data):
-    ids = make_ids(found)
-    assert ids.tolist() == slow_ids(found)
-    assert len(set(ids.tolist())) == len(found)
-    assert make_ids(found + more).tolist()[: len(found)] == ids.tolist()
-    assert set(make_ids(data.draw(st.permutations(found))).tolist()) == set(ids.tolist())
-    as_array = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16)
-    assert make_ids(as_array).tolist() == ids.tolist()
-
-
-def test_user_ids():
-    check_user_ids(["a", "b"])
-    with pytest.raises(InputError, match="rows 1 and 3 of the pool both have the id 'b'"):
-        check_user_ids(["a", "b", "c", "b"])
-    with pytest.raises(InputError, match="row 1 of the pool has an empty id"):
-        check_user_ids(["a", ""])

@@ -1,4 +1,4 @@
-"""Candidates as balls, and which pairs of a candidate and a pool row may be within the bandwidth of each other."""
+"""Candidates in balls, and which pairs of a candidate and a pool row may be within the bandwidth of each other."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.neighbors.distances import squared_distances, true_pairs
-from tasksift.neighbors.frame import ROUNDOFF, Frame
+from tasksift.neighbors.distances import Points, squared_distances, true_pairs
+from tasksift.neighbors.frame import ROUNDOFF, Frame, choose_frame, plain_frame
+from tasksift.neighbors.groups import Groups
+from tasksift.neighbors.tiles import tiles
 from tasksift.vectors import Vectors
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
+
+SIMPLE = 5e9
+"""So few products (candidates × rows × dimensions) take less time than looking for a way to save some."""
+
+SAMPLE = 1024
+"""Rows of the pool by which balls and directions are chosen."""
 
 TILE_ROWS, TILE_COLUMNS = 256, 4096
 """Candidates and rows of one table of bounds, which a core's own cache holds."""
@@ -26,7 +34,7 @@ class Local:
 
     Attributes
     ----------
-    coordinates : (b, p + 1)
+    coordinates : (b, p) or (b, p + 1)
         Along the directions of the frame, and the distance from the centre across them. Two rows are no nearer to each
         other than their coordinates are, less the slack of both.
     squares : float64 (b,)
@@ -45,20 +53,18 @@ class Ball:
 
     Attributes
     ----------
-    members : int64 (c,)
-        Their positions among all candidates.
-    rows : float64 (c, d)
+    members : slice
+        Which of the candidates.
     centre : float64 (d,)
     radius : float
         No member is farther from the centre.
     origin : (p,)
         The centre's coordinates in the frame.
     local : Local
-        The members.
+        The members, as seen from the centre.
     """
 
-    members: Int
-    rows: Float
+    members: slice
     centre: Float
     radius: float
     origin: NDArray[Any]
@@ -69,16 +75,53 @@ class Ball:
         return look(frame, coordinates, self.centre, self.origin, low, high)
 
 
-def make_ball(pool: Vectors, candidates: NDArray[Any], members: Int, frame: Frame) -> Ball:
-    """Put some of the candidates, given as stored (r, d), into a ball."""
-    raw = candidates[members]
-    exact = pool.exact(raw)
+@dataclass(frozen=True)
+class Candidates:
+    """The rows whose surroundings are summed up, ball by ball.
+
+    Attributes
+    ----------
+    positions, ids : int64 (r,)
+        Where each was in the list that was asked for, and its group.
+    raw : (r, d)
+        As stored in the pool.
+    balls : list of Ball
+    centres : Points
+    frame : Frame
+    """
+
+    positions: Int
+    ids: Int
+    raw: NDArray[Any]
+    balls: list[Ball]
+    centres: Points
+    frame: Frame
+
+
+def put_into_balls(pool: Vectors, groups: Groups, ids: Int, sigma: float) -> Candidates:
+    """Look up the given groups (r,), and cut them into balls so that comparing them with the pool is cheap."""
+    if len(ids) * len(pool) * pool.dim < SIMPLE:
+        frame, cut = plain_frame(pool.dim), list(np.arange(len(ids))[:, None])
+    else:
+        sample = pool.narrow(pool.rows(np.sort(groups.representative[:: max(1, len(groups) // SAMPLE)])))
+        points = pool.narrow(pool.rows(groups.representative[ids]))
+        frame = choose_frame(points[:: max(1, len(ids) // 128)], sample, sigma)
+        cut = tiles(points, sample, sigma)
+        del points
+    positions = np.concatenate(cut)
+    raw = pool.rows(groups.representative[ids[positions]])
+    ends = np.cumsum([len(members) for members in cut])
+    balls = [_ball(pool, raw, slice(end - len(members), end), frame) for members, end in zip(cut, ends, strict=True)]
+    return Candidates(positions, ids[positions], raw, balls, Points(np.array([ball.centre for ball in balls])), frame)
+
+
+def _ball(pool: Vectors, candidates: NDArray[Any], members: slice, frame: Frame) -> Ball:
+    exact, narrow = pool.exact(candidates[members]), pool.narrow(candidates[members])
     centre = exact.mean(axis=0)
     squares = squared_distances(exact, centre)
-    narrow = pool.narrow(raw)
     origin = frame.coordinates(centre.astype(narrow.dtype)[None])[0]
     seen = look(frame, frame.coordinates(narrow), centre, origin, squares * (1 - 1e-9), squares * (1 + 1e-9))
-    return Ball(members, exact, centre, float(np.sqrt(squares.max())) * (1 + 1e-9), origin, seen)
+    return Ball(members, centre, float(np.sqrt(squares.max())) * (1 + 1e-9), origin, seen)
 
 
 def look(
@@ -94,31 +137,29 @@ def look(
     error = (frame.error + ROUNDOFF) * (3 * float(np.sqrt(centre @ centre)) + 2 * np.sqrt(high))
     if frame.basis is None:
         return Local(along, squares, error)
-    length = np.sqrt(squares) * (1 + 2 * along.shape[1] * ROUNDOFF)
-    least = np.sqrt(np.maximum(0.0, low - (length + error) ** 2))
-    most = np.sqrt(np.maximum(0.0, high - np.maximum(0.0, length * (1 - 4 * along.shape[1] * ROUNDOFF) - error) ** 2))
-    across = ((least + most) / 2).astype(along.dtype)
-    return Local(
-        np.column_stack([along, across]),
-        squares + across.astype(np.float64) ** 2,
-        error + (most - least) / 2 + across * 4 * ROUNDOFF,
-    )
+    length, share = np.sqrt(squares), 2 * along.shape[1] * ROUNDOFF
+    least = np.sqrt(np.maximum(0.0, low - (length * (1 + share) + error) ** 2))
+    most = np.sqrt(np.maximum(0.0, high - np.maximum(0.0, length * (1 - share) - error) ** 2))
+    across = (least + most) / 2
+    slack = error + (most - least) / 2 + 2 * ROUNDOFF * across
+    return Local(np.column_stack([along, across.astype(along.dtype)]), squares + across**2, slack)
 
 
 def near_pairs(ball: Ball, rows: Local, sigma: float) -> Iterator[tuple[slice, slice, Int, Int]]:
-    """Yield (members, rows, i, j): by tiles, the pairs within them that may be within `sigma` of each other."""
-    p = rows.coordinates.shape[1]
-    margin = 2 * (p + 32) * (ROUNDOFF if rows.coordinates.dtype == np.float32 else 2.0**-53)
+    """Yield (candidates, rows, i, j): tile by tile, the pairs in it that may be within `sigma` of each other."""
+    dtype = rows.coordinates.dtype
+    margin = 2 * (rows.coordinates.shape[1] + 32) * float(np.finfo(dtype).eps) / 2
     reach = (sigma + float(ball.local.slack.max()) + rows.slack) * (1 + 1e-6)
     column = ((1 - margin) * rows.squares - reach**2) / 2
-    # One more dimension takes the columns' own terms into the product.
-    right = np.column_stack([rows.coordinates, column.astype(rows.coordinates.dtype)])
-    least = ((1 - margin) * ball.local.squares / 2).astype(right.dtype)
-    left = np.column_stack([ball.local.coordinates, np.full(len(least), -1, dtype=right.dtype)])
+    # One more dimension takes the rows' own terms into the product.
+    right = np.column_stack([rows.coordinates, column.astype(dtype)])
+    least = ((1 - margin) * ball.local.squares / 2).astype(dtype)
+    left = np.column_stack([ball.local.coordinates, np.full(len(least), -1, dtype=dtype)])
     for a in range(0, len(left), TILE_ROWS):
-        members = slice(a, min(a + TILE_ROWS, len(left)))
+        some = slice(a, min(a + TILE_ROWS, len(left)))
+        members = slice(ball.members.start + some.start, ball.members.start + some.stop)
         for b in range(0, len(right), TILE_COLUMNS):
             columns = slice(b, min(b + TILE_COLUMNS, len(right)))
-            i, j = true_pairs(left[members] @ right[columns].T >= least[members, None])
+            i, j = true_pairs(left[some] @ right[columns].T >= least[some, None])
             if len(i):
                 yield members, columns, i, j

@@ -8,36 +8,31 @@ them, bound each distance from below. What survives is measured in float64.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.engines import worker_count
 from tasksift.engines.local import share
-from tasksift.neighbors.balls import Ball, make_ball, near_pairs
-from tasksift.neighbors.distances import Points, squared_distances
-from tasksift.neighbors.frame import Frame, choose_frame, plain_frame
+from tasksift.neighbors.balls import Candidates, near_pairs, put_into_balls
+from tasksift.neighbors.distances import squared_distances
+from tasksift.neighbors.frame import Frame
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.kernel import UNIT, Rows, tile_units
-from tasksift.neighbors.tiles import tiles
 from tasksift.vectors import Span, Vectors
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
-CANDIDATE_VALUES = 2**24
-"""Candidates are taken in batches of so many values."""
+CANDIDATE_VALUES = 2**26
+"""Candidates are taken in batches of so many values: 256 MB in float32."""
 
 TABLE_ENTRIES = 2**20
 """Entries of one table of bounds (balls × rows of a block): what a core's own cache holds."""
 
-SPAN_ROWS = 65_536
-"""Pool rows that are looked at before the next look at a ball: enough for a ball to find some."""
-
-SAMPLE = 1024
-"""Rows of the pool by which balls and directions are chosen."""
-
-SIMPLE = 5e9
-"""So few products (candidates × rows × dimensions) take less time than looking for a way to save some."""
+SPAN_ROWS = 131_072
+"""Pool rows that are looked at before the balls look at them: enough for every ball to find some."""
 
 FEW_PAIRS = 8192
 """A table of so few pairs is measured at once, without a look at coordinates."""
@@ -71,89 +66,83 @@ def densities(
     sigma 2·d more; a few fixed blocks of memory, never a table of n × n.
     """
     own = groups.size[ids].astype(np.float64)
-    if sigma <= 0 or len(ids) == 0:
+    if sigma <= 0:
         return own
-    sample = pool.narrow(pool.rows(np.sort(groups.representative[:: max(1, len(groups) // SAMPLE)])))
     total = np.zeros(len(ids), dtype=np.int64)
-    spans = pool.spans(min(SPAN_ROWS, max(4096, len(pool) // 8)))
+    spans = pool.spans(min(SPAN_ROWS, max(4096, len(pool) // (4 * worker_count()))))
     batch = max(1, CANDIDATE_VALUES // max(1, pool.dim))
     for at in range(0, len(ids), batch):
-        some = ids[at : at + batch]
-        candidates = pool.rows(groups.representative[some])
-        if len(some) * len(pool) * pool.dim < SIMPLE:
-            frame, cut = plain_frame(pool.dim), list(np.arange(len(some))[:, None])
-        else:
-            narrow = pool.narrow(candidates)
-            frame = choose_frame(narrow[:: max(1, len(some) // 128)], sample, sigma)
-            cut = tiles(narrow, sample, sigma)
-        balls = [make_ball(pool, candidates, members, frame) for members in cut]
-        centres = Points(np.array([ball.centre for ball in balls]))
-
-        def part(
-            span: Span, some: Int = some, balls: list[Ball] = balls, centres: Points = centres, frame: Frame = frame
-        ) -> Int:
-            return span_units(pool, groups, some, balls, centres, frame, sigma, span)
-
-        for span, units in zip(spans, share(part, spans), strict=True):
-            total[at : at + len(some)] += units
-            if tick:
-                tick((span[1] - span[0]) * len(some))
+        here = slice(at, at + batch)
+        candidates = put_into_balls(pool, groups, ids[here], sigma)
+        total[here] = _sum_up(pool, groups, candidates, sigma, spans, tick)
     return own + total / UNIT
 
 
-def span_units(
+def _sum_up(
     pool: Vectors,
     groups: Groups,
-    ids: Int,
-    balls: list[Ball],
-    centres: Points,
-    frame: Frame,
+    candidates: Candidates,
     sigma: float,
-    span: Span,
+    spans: list[Span],
+    tick: Callable[[int], None] | None,
 ) -> Int:
-    """Kernel sums of the candidates over one span of the pool, in whole units: int64 (c,). Spans add up in any order.
+    total = np.zeros(len(candidates.ids), dtype=np.int64)
+    parts = share(lambda span: span_units(pool, groups, candidates, sigma, span), spans)
+    for span, units in zip(spans, parts, strict=True):
+        total += units
+        if tick:
+            tick((span[1] - span[0]) * len(units))
+    back = np.empty_like(total)
+    back[candidates.positions] = total
+    return back
+
+
+def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: float, span: Span) -> Int:
+    """Kernel sums of the candidates over one span of the pool, in whole units: int64 (r,). Spans add up in any order.
 
     A candidate's own group counts nothing here.
     """
-    total = np.zeros(len(ids), dtype=np.int64)
+    total = np.zeros(len(candidates.ids), dtype=np.int64)
     raw, there = pool.raw(span), groups.rank[span[0] : span[1]]
-    if (there < 0).any():
-        raw, there = raw[there >= 0], there[there >= 0]
+    kept = np.flatnonzero(there >= 0) if (there < 0).any() else None
+    balls, frame = candidates.balls, candidates.frame
     limits = np.array([(ball.radius + sigma) ** 2 * (1 + 1e-9) for ball in balls])
     step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(balls)))
-    looks, rows, coordinates, count = [], [], [], 0
-    for at in range(0, len(raw), step):
-        block = pool.narrow(raw[at : at + step])
-        ball, row, low, high = centres.near(block, limits)
-        seen = np.zeros(len(block), dtype=bool)
-        seen[row] = True
-        place = np.cumsum(seen) - 1 + count
-        looks.append((ball.astype(np.uint16), place[row], low, high))
-        rows.append(at + np.flatnonzero(seen))
-        coordinates.append(frame.coordinates(block if seen.all() else block[seen]))
-        count += len(rows[-1])
-    if not count:
-        return total
-    ball, place, low, high = (np.concatenate(column) for column in zip(*looks, strict=True))
-    row, coordinate = np.concatenate(rows), np.concatenate(coordinates)
+    looks = []
+    for at in range(0, len(raw) if kept is None else len(kept), step):
+        some = slice(at, at + step)
+        ball, row, low, high = candidates.centres.near(pool.narrow(raw[some if kept is None else kept[some]]), limits)
+        looks.append((ball.astype(np.uint32), row + at if kept is None else kept[row + at], low, high))
+    ball, row, low, high = (np.concatenate(column) for column in zip(*looks, strict=True)) if looks else ([],) * 4
     order = np.argsort(ball, kind="stable")
     starts = np.searchsorted(ball[order], np.arange(len(balls) + 1))
+    coordinates = None
     for k in np.flatnonzero(np.diff(starts)):
         some = order[starts[k] : starts[k + 1]]
-        here = place[some]
-        members = balls[k].members
-        if len(members) * len(here) <= FEW_PAIRS:
-            found = iter([(slice(None), slice(None), *np.divmod(np.arange(len(members) * len(here)), len(here)))])
+        here, members = row[some], balls[k].members
+        count = len(here) * (members.stop - members.start)
+        if count <= FEW_PAIRS:
+            found = iter([(members, slice(None), *np.divmod(np.arange(count), len(here)))])
         else:
-            local = balls[k].see(frame, coordinate[here], low[some], high[some])
-            found = near_pairs(balls[k], local, sigma)
+            if coordinates is None:
+                # Many rows are near several balls: their coordinates are computed once for all.
+                coordinates, place = _coordinates(pool, raw, row, frame, step)
+            found = near_pairs(balls[k], balls[k].see(frame, coordinates[place[here]], low[some], high[some]), sigma)
         for tile, columns, i, j in found:
-            which = row[here[columns]]
+            which = here[columns]
             right = Rows(pool, raw[which], there[which], groups.size[there[which]])
-            total[members[tile]] += tile_units(
-                balls[k].rows[tile], ids[members[tile]], right, i, j, sigma, refine=frame.basis is not None
-            )
+            left = pool.exact(candidates.raw[tile])
+            total[tile] += tile_units(left, candidates.ids[tile], right, i, j, sigma, refine=frame.basis is not None)
     return total
+
+
+def _coordinates(pool: Vectors, raw: NDArray[Any], rows: Int, frame: Frame, step: int) -> tuple[NDArray[Any], Int]:
+    """Coordinates of the given rows of a span, and where each row of the span has its own."""
+    seen = np.zeros(len(raw), dtype=bool)
+    seen[rows] = True
+    used = np.flatnonzero(seen)
+    parts = [frame.coordinates(pool.narrow(raw[used[at : at + step]])) for at in range(0, len(used), step)]
+    return np.concatenate(parts), np.cumsum(seen) - 1
 
 
 def prefetched_densities(

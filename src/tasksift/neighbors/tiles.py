@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 Int = NDArray[np.int64]
 
-SMALLEST = 4
-"""Candidates of a ball that is not cut further."""
+STRAYS = 4
+"""Balls of so few points are taken into larger ones where these reach as far anyway."""
+
+WIDE = 2.0
+"""Likewise, balls of more than this share of the usual squared radius."""
 
 DEEPEST = 30
 """Cuts above one another, at most."""
@@ -51,7 +54,7 @@ def tiles(points: NDArray[Any], sample: NDArray[Any], sigma: float) -> list[Int]
         near = float((apart <= (radius + sigma) ** 2).mean())
         whole = near * (_COLUMN + _PAIR * len(members))
         # Two balls cost two looks at every row; there must be that much to gain.
-        if len(members) <= SMALLEST or depth == DEEPEST or whole <= per_row or radius == 0:
+        if len(members) == 1 or depth == DEEPEST or whole <= per_row or radius == 0:
             return per_row + whole, [members]
         first = _halve(offset)
         if first.all() or not first.any():
@@ -62,7 +65,29 @@ def tiles(points: NDArray[Any], sample: NDArray[Any], sigma: float) -> list[Int]
             return cost_a + cost_b, balls_a + balls_b
         return per_row + whole, [members]
 
-    return cut(np.arange(len(points)), 0)[1]
+    return _gather(points, cut(np.arange(len(points)), 0)[1])
+
+
+def _gather(points: NDArray[Any], balls: list[Int]) -> list[Int]:
+    """Put what bisection leaves between, tiny balls and wide ones, into others that already reach as far."""
+    sizes = np.array([len(ball) for ball in balls])
+    centres = np.array([points[ball].mean(axis=0) for ball in balls])
+    radii = np.array(
+        [np.square(points[of] - centre).sum(axis=1).max() for of, centre in zip(balls, centres, strict=True)]
+    )
+    usual = np.median(np.repeat(radii, sizes))
+    firm = (sizes > STRAYS) & (radii <= WIDE * usual)
+    if firm.all() or not firm.any():
+        return balls
+    loose = [ball for ball, keeps in zip(balls, firm, strict=True) if not keeps]
+    stray, owner = np.concatenate(loose), np.repeat(np.arange(len(loose)), sizes[~firm])
+    centres, radii = centres[firm], radii[firm]
+    apart = np.einsum("ij,ij->i", centres, centres) - 2 * (points[stray] @ centres.T)
+    nearest = apart.argmin(axis=1)
+    fits = np.square(points[stray] - centres[nearest]).sum(axis=1) <= 1.1 * radii[nearest]
+    kept = [ball for ball, keeps in zip(balls, firm, strict=True) if keeps]
+    gathered = [np.concatenate([ball, stray[fits & (nearest == k)]]) for k, ball in enumerate(kept)]
+    return gathered + [stray[~fits & (owner == k)] for k in np.unique(owner[~fits])]
 
 
 def _halve(offset: NDArray[Any]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Rows: reading a pool in the format it has, finding its text, giving ids, and writing rows in its own schema."""
 
 from tasksift.rows.read import Batch, read
-from tasksift.rows.scan import Scanned, check_user_ids, iter_texts, make_ids, scan
+from tasksift.rows.scan import Scanned, iter_texts, scan
 from tasksift.rows.sources import PoolFile, expand, file_format, fingerprint
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
@@ -14,12 +14,10 @@ __all__ = [
     "TextReader",
     "TokenCounter",
     "check_out",
-    "check_user_ids",
     "expand",
     "file_format",
     "fingerprint",
     "iter_texts",
-    "make_ids",
     "read",
     "replacing",
     "scan",

@@ -1,7 +1,9 @@
-"""The index of a pool: for every row its id, source, place and tokens, in columns, without its text."""
+"""The index of a pool: for every row its id, source, place and tokens, in a few bytes, without its text."""
 
 from __future__ import annotations
 
+import json
+from array import array
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -9,16 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasksift.rows.scan import check_user_ids, make_ids, scan
+from tasksift.rows.ids import CHUNK_ROWS, DIGEST_BYTES, Int, Keys, check_user_ids, make_ids, rank_keys, rank_names
+from tasksift.rows.scan import scan
 from tasksift.rows.sources import PoolFile
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
-
-Int = NDArray[np.int64]
 
 
 class PoolIndex:
@@ -26,68 +26,154 @@ class PoolIndex:
 
     Parameters
     ----------
-    table : pyarrow.Table
-        Columns ``id`` (unique text), ``source`` and ``file`` (dictionaries), ``file_row`` (position in the file) and
-        ``tokens`` (null when the rows have no text).
+    keys : uint64 (n, 2) or pyarrow.ChunkedArray (n,)
+        Content digests, of which ids are made when they are asked for; or the users' own ids.
     digest : str
         Digest of the content of all rows in order.
+    files : list of (str, int)
+        The files in the order of the input, and how many rows each has.
+    source_names : list of str
+        The names of the sources.
+    source_codes : int32 (n,) or None
+        The source of every row; None when there is only one.
+    tokens : int32 (n,) or None
+        Tokens of every row, None when the rows have no text.
+
+    Notes
+    -----
+    A row takes 24 bytes with its rank (28 in a pool with copies), 8 more when it has text, and those of its id if that
+    is the user's.
     """
 
-    def __init__(self, table: pa.Table, digest: str) -> None:
-        self.table = table
+    def __init__(
+        self,
+        keys: Keys | pa.ChunkedArray,
+        digest: str,
+        files: list[tuple[str, int]],
+        source_names: list[str],
+        source_codes: NDArray[np.int32] | None = None,
+        tokens: NDArray[np.int32] | None = None,
+    ) -> None:
+        self.keys = keys
         self.digest = digest
+        self.files = files
+        self.source_names = source_names
+        self.tokens = tokens
+        self._source_codes = source_codes
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
-
-    @cached_property
-    def order(self) -> Int:
-        """The rank of every row in the order of ids, by which all ties break."""
-        rank = np.empty(len(self), dtype=np.int64)
-        rank[pc.sort_indices(self.table["id"]).to_numpy()] = np.arange(len(self))
-        return rank
-
-    @cached_property
-    def sources(self) -> Int:
-        """The source code of every row, into `source_names`."""
-        return self._codes("source")
+        return len(self.keys)
 
     @property
-    def source_names(self) -> list[str]:
-        """The names of the sources."""
-        return [str(name) for name in self._dictionary("source")]
+    def order(self) -> Int:
+        """The rank of every row in the order of ids, by which all ties break."""
+        return self._ranks[0]
+
+    @property
+    def sources(self) -> Int:
+        """The source code of every row, into `source_names`."""
+        if self._source_codes is None:
+            return np.zeros(len(self), dtype=np.int64)  # the system gives no memory to zeros that are only read
+        return self._source_codes.astype(np.int64)
 
     @cached_property
-    def files(self) -> Int:
-        """The file number of every row, in the order of the input's files."""
-        return self._codes("file")
+    def source_counts(self) -> Int:
+        """How many rows each source has."""
+        if self._source_codes is None:
+            return np.array([len(self)])
+        counts = np.zeros(len(self.source_names), dtype=np.int64)
+        for start in range(0, len(self), CHUNK_ROWS):
+            counts += np.bincount(self._source_codes[start : start + CHUNK_ROWS], minlength=len(counts))
+        return counts
 
-    @cached_property
-    def tokens(self) -> Int | None:
-        """Tokens of every row, None when the rows have no text."""
-        column = self.table["tokens"]
-        return None if column.null_count else column.to_numpy().astype(np.int64)
+    def take(self, rows: Int) -> pa.Table:
+        """Return what is known of some rows.
+
+        Parameters
+        ----------
+        rows : int64 (k,)
+            Positions in the input, in any order.
+
+        Returns
+        -------
+        pyarrow.Table with ``id`` (unique text), ``source`` and ``file`` (dictionaries), ``file_row`` (position in the
+        file) and ``tokens`` (null when the rows have no text). Cost: O(k) after the first time.
+        """
+        paths = pa.array([path for path, _ in self.files], pa.string())
+        ends = np.cumsum([size for _, size in self.files])
+        if len(ends) == 1:
+            file_codes, file_rows = np.zeros(len(rows), dtype=np.int32), rows
+        else:
+            file_codes = np.searchsorted(ends, rows, side="right").astype(np.int32)
+            file_rows = rows - np.append(0, ends)[file_codes]
+        codes = self._source_codes
+        source_codes = np.zeros(len(rows), dtype=np.int32) if codes is None else codes[rows]
+        tokens = nulls(len(rows), pa.int64()) if self.tokens is None else pa.array(self.tokens[rows], pa.int64())
+        return pa.table(
+            {
+                "id": self._ids(rows),
+                "source": pa.DictionaryArray.from_arrays(source_codes, pa.array(self.source_names, pa.string())),
+                "file": pa.DictionaryArray.from_arrays(file_codes, paths),
+                "file_row": pa.array(file_rows, pa.int64()),
+                "tokens": tokens,
+            }
+        )
 
     def save(self, path: Path) -> None:
         """Write the index as one Parquet file, in one step."""
+        n = len(self)
+        columns = {"key": self.keys}
+        if isinstance(self.keys, np.ndarray):
+            columns["key"] = pa.Array.from_buffers(pa.binary(DIGEST_BYTES), n, [None, pa.py_buffer(self.keys)])
+        for name, column in (("source", self._source_codes), ("tokens", self.tokens)):
+            if column is not None:
+                columns[name] = pa.array(column)
+        facts = {"digest": self.digest, "files": self.files, "sources": self.source_names}
         part = path.with_suffix(".part")
-        table = self.table.replace_schema_metadata({"digest": self.digest})
-        pq.write_table(table, part, compression="zstd")
+        table = pa.table(columns).replace_schema_metadata({"index": json.dumps(facts)})
+        pq.write_table(table, part, compression="zstd", use_dictionary=False)
         part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> PoolIndex:
         """Read what `save` wrote."""
-        table = pq.read_table(path, read_dictionary=["source", "file"])
-        return cls(table, (table.schema.metadata or {})[b"digest"].decode())
+        with pq.ParquetFile(path) as file:
+            n, names = file.metadata.num_rows, file.schema_arrow.names
+            facts = json.loads(file.schema_arrow.metadata[b"index"])
+            numbers = {name: np.empty(n, dtype=np.int32) for name in ("source", "tokens") if name in names}
+            made = pa.types.is_fixed_size_binary(file.schema_arrow.field("key").type)
+            keys = np.empty((n if made else 0, 2), dtype=np.uint64)
+            given: list[pa.Array] = []
+            at = 0
+            for batch in file.iter_batches(CHUNK_ROWS // 16):
+                here = slice(at, at + batch.num_rows)
+                for name, column in numbers.items():
+                    column[here] = batch[name].to_numpy()
+                if made:
+                    key = batch["key"]
+                    words = np.frombuffer(key.buffers()[1], dtype=np.uint64)
+                    keys[here] = words.reshape(-1, 2)[key.offset : key.offset + len(key)]
+                else:
+                    given.append(batch["key"])
+                at = here.stop
+        return cls(
+            keys if made else pa.chunked_array(given, pa.string()),
+            facts["digest"],
+            [(path, size) for path, size in facts["files"]],
+            facts["sources"],
+            numbers.get("source"),
+            numbers.get("tokens"),
+        )
 
-    def _codes(self, name: str) -> Int:
-        codes: Int = self.table[name].combine_chunks().indices.to_numpy().astype(np.int64)
-        return codes
+    @cached_property
+    def _ranks(self) -> tuple[Int, NDArray[np.int32] | None]:
+        return rank_keys(self.keys) if isinstance(self.keys, np.ndarray) else (rank_names(self.keys), None)
 
-    def _dictionary(self, name: str) -> list[str]:
-        names: list[str] = self.table[name].combine_chunks().dictionary.to_pylist()
-        return names
+    def _ids(self, rows: Int) -> pa.ChunkedArray:
+        if not isinstance(self.keys, np.ndarray):
+            return self.keys.take(pa.array(rows))
+        nth = self._ranks[1]
+        return make_ids(self.keys[rows], None if nth is None else nth[rows])
 
 
 def build_index(
@@ -107,62 +193,43 @@ def build_index(
         For whatever the reader cannot read, and for ids of `id_column` that repeat.
     """
     sources: dict[str, int] = {}
-    source_codes: list[int] = []
-    file_codes: list[int] = []
-    file_rows: list[NDArray[np.int64]] = []
-    tokens: list[int] = []
-    digests: list[bytes] = []
-    user_ids: list[str] = []
-    for part in scan(list(files), reader, counter, id_column=id_column, source_column=source_column):
-        source_codes.extend(sources.setdefault(name, len(sources)) for name in part.sources)
-        file_codes.extend([part.file] * len(part.texts))
-        file_rows.append(np.arange(part.start, part.start + len(part.texts)))
-        tokens.extend(part.tokens)
-        digests.extend(part.digests)
-        if part.user_ids is not None:
-            user_ids.extend(part.user_ids)
-        see(part.texts)
+    # Arrays of the standard library grow in place.
+    source_codes, tokens, digests = array("i"), array("i"), bytearray()
+    user_ids: list[pa.Array] = []
+    sizes = [0] * len(files)
     content = blake2b(digest_size=16)
-    for digest in digests:
-        content.update(digest)
+    for part in scan(list(files), reader, counter, id_column=id_column, source_column=source_column):
+        sizes[part.file] += len(part.texts)
+        source_codes.extend(sources.setdefault(name, len(sources)) for name in part.sources)
+        tokens.extend(part.tokens)
+        some = b"".join(part.digests)
+        content.update(some)
+        if part.user_ids is None:
+            digests += some
+        else:
+            user_ids.append(pa.array(part.user_ids, pa.string()))
+        see(part.texts)
+    names = pa.chunked_array(user_ids, pa.string())
     if id_column is not None:
-        check_user_ids(user_ids)
-    ids = pa.array(user_ids if id_column is not None else make_ids(digests))
+        check_user_ids(names)
     return PoolIndex(
-        _table(
-            ids, source_codes, list(sources), file_codes, [f.path for f in files], np.concatenate(file_rows), tokens
-        ),
+        names if id_column is not None else np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
         content.hexdigest(),
+        [(file.path, size) for file, size in zip(files, sizes, strict=True)],
+        list(sources),
+        np.frombuffer(source_codes, dtype=np.int32) if len(sources) > 1 else None,
+        np.frombuffer(tokens, dtype=np.int32),
     )
 
 
-def index_vectors(keys: NDArray[np.uint64], name: str) -> PoolIndex:
+def index_vectors(keys: Keys, name: str) -> PoolIndex:
     """Index a pool that consists of vectors only: ids from their content keys, shape (n, 2), one source, no tokens."""
-    digests = np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), 16)
-    ids = pa.array(make_ids(digests))
-    zeros = [0] * len(keys)
-    content = blake2b(digests.tobytes(), digest_size=16).hexdigest()
-    return PoolIndex(_table(ids, zeros, [name], zeros, [name], np.arange(len(keys)), None), content)
+    keys = np.ascontiguousarray(keys)
+    content = blake2b(keys.reshape(-1).data, digest_size=16).hexdigest()
+    return PoolIndex(keys, content, [(name, len(keys))], [name])
 
 
-def _table(
-    ids: pa.Array,
-    source_codes: Sequence[int],
-    sources: list[str],
-    file_codes: Sequence[int],
-    files: list[str],
-    file_rows: Int,
-    tokens: list[int] | None,
-) -> pa.Table:
-    n = len(ids)
-    return pa.table(
-        {
-            "id": ids,
-            "source": pa.DictionaryArray.from_arrays(
-                pa.array(source_codes, pa.int32()), pa.array(sources, pa.string())
-            ),
-            "file": pa.DictionaryArray.from_arrays(pa.array(file_codes, pa.int32()), pa.array(files, pa.string())),
-            "file_row": pa.array(file_rows, pa.int64()),
-            "tokens": pa.array(tokens, pa.int64()) if tokens is not None else pa.nulls(n, pa.int64()),
-        }
-    )
+def nulls(n: int, kind: pa.DataType) -> pa.Array:
+    """A column of n missing numbers of 8 bytes, which takes no memory as long as it is only read."""
+    bits, values = np.zeros(n // 8 + 1, dtype=np.uint8), np.zeros(n)
+    return pa.Array.from_buffers(kind, n, [pa.py_buffer(bits), pa.py_buffer(values)], n)

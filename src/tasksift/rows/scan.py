@@ -1,4 +1,4 @@
-"""One pass over the pool: the text, the source, the digest and the tokens of every row; and ids from the digests."""
+"""One pass over the pool: the text, the source, the digest and the tokens of every row."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tasksift.errors import InputError
 from tasksift.rows.encode import canonical
+from tasksift.rows.ids import DIGEST_BYTES
 from tasksift.rows.read import Batch, read
 from tasksift.rows.sources import PoolFile
 from tasksift.rows.text import TextReader, to_string
 from tasksift.rows.tokens import TokenCounter
-
-DIGEST_BYTES = 16
 
 
 @dataclass
@@ -103,52 +99,6 @@ def iter_texts(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 
     for file in files:
         for batch in read(file, batch_rows):
             yield _texts(batch, reader)
-
-
-def make_ids(digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.str_]:
-    """Return a unique id for each row.
-
-    The id is the digest in hexadecimal. Of equal rows the first has it alone, the others get ``-1``, ``-2`` ... in the
-    order of their position; so ids do not change when rows are appended, and permuting the pool permutes the ids
-    of its distinct contents.
-
-    Parameters
-    ----------
-    digests : sequence of bytes, or uint8 (n, 16)
-        As `Scanned.digests` has them.
-
-    Returns
-    -------
-    str (n,)
-        Cost: a sort, O(n log n).
-    """
-    data = digests.tobytes() if isinstance(digests, np.ndarray) else b"".join(digests)
-    width = 2 * DIGEST_BYTES
-    hexes = np.frombuffer(data.hex().encode(), dtype=f"S{width}")
-    order = np.argsort(hexes, kind="stable")
-    positions = np.arange(len(hexes))
-    ordered = hexes[order]
-    begins = np.ones(len(hexes), bool)
-    begins[1:] = ordered[1:] != ordered[:-1]
-    nth = positions - np.maximum.accumulate(np.where(begins, positions, 0)) if len(hexes) else positions
-    most = int(nth.max(initial=0))
-    ids = hexes.astype(f"U{width + (len(str(most)) + 1 if most else 0)}")
-    for at in np.flatnonzero(nth):
-        ids[order[at]] = f"{ordered[at].decode()}-{nth[at]}"
-    return ids
-
-
-def check_user_ids(ids: Sequence[str]) -> None:
-    """Raise an `InputError` that names the rows (of the whole pool, from 0) of an empty id or of two equal ones."""
-    seen: dict[str, int] = {}
-    for row, name in enumerate(ids):
-        if not name:
-            raise InputError(f"row {row} of the pool has an empty id; fill it, or leave out --id-column")
-        if seen.setdefault(name, row) != row:
-            raise InputError(
-                f"rows {seen[name]} and {row} of the pool both have the id {name!r}; make ids unique, or leave out "
-                "--id-column"
-            )
 
 
 def _texts(batch: Batch, reader: TextReader) -> list[str]:

@@ -1,0 +1,106 @@
+"""The index of a pool: what it says of rows, against the rows themselves."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from tasksift.errors import InputError
+from tasksift.rows import TextReader, TokenCounter, expand
+from tasksift.rows import index as module
+from tasksift.rows.index import PoolIndex, build_index, index_vectors
+
+ROWS = [{"text": f"w{k % 7} " * (k % 5 + 1), "from": "ab"[k % 2], "name": f"n{9 - k}"} for k in range(10)]
+
+
+@pytest.fixture
+def pool(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n\n" for row in ROWS[:4]))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[4:]))
+    return expand([tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "b.jsonl"][:2])
+
+
+def build(files, **options):
+    return build_index(files, TextReader(), TokenCounter(), **options)
+
+
+def same(one, other):
+    rows = np.arange(len(one))
+    assert one.digest == other.digest
+    assert one.take(rows).to_pylist() == other.take(rows).to_pylist()
+    assert one.order.tolist() == other.order.tolist()
+    assert one.sources.tolist() == other.sources.tolist()
+    assert one.source_names == other.source_names
+
+
+def test_what_an_index_says_of_rows(pool):
+    seen = []
+    index = build(pool, source_column="from", see=seen.extend)
+    some = [9, 0, 4, 3]
+    content = [json.dumps(row, sort_keys=True, separators=(",", ":")) + f"\0{row['from']}" for row in ROWS]
+    digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in content]
+    assert index.digest == hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
+    assert index.take(np.array(some)).to_pylist() == [
+        {
+            "id": digests[k].hex(),
+            "source": ROWS[k]["from"],
+            "file": pool[k >= 4].path,
+            "file_row": k - 4 * (k >= 4),
+            "tokens": TokenCounter().count([seen[k]])[0],
+        }
+        for k in some
+    ]
+    assert seen == [row["text"].strip() for row in ROWS] or len(seen) == 10
+    assert index.sources.tolist() == [0, 1] * 5
+    assert index.source_names == ["a", "b"]
+    assert index.source_counts.tolist() == [5, 5]
+    assert int(index.tokens.sum()) == sum(TokenCounter().count(seen))
+    assert [digests[k] for k in np.argsort(index.order)] == sorted(digests)
+
+
+@pytest.mark.parametrize("options", [{}, {"source_column": "from"}, {"id_column": "name"}])
+def test_saved_and_loaded(options, pool, tmp_path, monkeypatch):
+    index = build(pool, **options)
+    index.save(tmp_path / "rows.parquet")
+    monkeypatch.setattr(module, "CHUNK_ROWS", 48)  # read in batches of 3
+    again = PoolIndex.load(tmp_path / "rows.parquet")
+    same(index, again)
+    assert again.tokens.tolist() == index.tokens.tolist()
+    first = (tmp_path / "rows.parquet").read_bytes()
+    again.save(tmp_path / "rows.parquet")
+    same(index, PoolIndex.load(tmp_path / "rows.parquet"))
+    assert build(pool, **options).save(tmp_path / "other.parquet") is None
+    assert (tmp_path / "other.parquet").read_bytes() == first
+
+
+def test_ids_of_the_user(pool):
+    index = build(pool, id_column="name")
+    assert index.take(np.arange(10))["id"].to_pylist() == [row["name"] for row in ROWS]
+    assert index.order.tolist() == list(range(9, -1, -1))
+    with pytest.raises(InputError, match="rows 0 and 2 of the pool both have the id 'a'"):
+        build(pool, id_column="from")
+
+
+def test_one_file_named_twice_is_two_files():
+    rows = [{"text": "a"}, {"text": "b"}]
+    (one,) = expand(rows)
+    table = build([one, one]).take(np.arange(4))
+    assert table["file_row"].to_pylist() == [0, 1, 0, 1]
+    assert [name.removesuffix("-1") for name in table["id"].to_pylist()[2:]] == table["id"].to_pylist()[:2]
+
+
+def test_vectors_only():
+    keys = np.array([[3, 1], [1, 2], [3, 1], [2, 9]], dtype=np.uint64)
+    index = index_vectors(keys, "pool")
+    hexes = [row.tobytes().hex() for row in keys]
+    assert index.digest == hashlib.blake2b(keys.tobytes(), digest_size=16).hexdigest()
+    assert index.take(np.array([2, 3, 0])).to_pylist() == [
+        {"id": name, "source": "pool", "file": "pool", "file_row": row, "tokens": None}
+        for name, row in [(f"{hexes[2]}-1", 2), (hexes[3], 3), (hexes[0], 0)]
+    ]
+    assert index.tokens is None
+    assert index.sources.tolist() == [0] * 4
+    assert index.source_counts.tolist() == [4]
+    assert np.argsort(index.order).tolist() == [1, 3, 0, 2]
+    same(index, index_vectors(np.asfortranarray(keys), "pool"))
