@@ -56,7 +56,8 @@ class Vectors:
                 raise InputError(
                     f"{name}: shard {k} has {array.shape[1]} dimensions and shard 0 has {arrays[0].shape[1]}"
                 )
-        self.shards: list[NDArray[Any]] = list(arrays)
+        # As plain arrays, because slicing a memory map costs much more.
+        self.shards: list[NDArray[Any]] = [np.asarray(array) for array in arrays]
         self.normalize: bool = normalize
         self.name = name
         self.starts = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
@@ -122,13 +123,13 @@ class Vectors:
     def rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the given rows as stored, shape (len(rows), d); in the widest dtype of the shards."""
         if len(self.shards) == 1:
-            return _readable(self.shards[0][rows])
+            return _readable(self.shards[0].take(rows, axis=0))
         kinds = {_readable(shard[:0]).dtype for shard in self.shards}
         out = np.empty((len(rows), self.dim), dtype=np.result_type(*kinds))
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         for k in np.unique(shard_of):
             here = shard_of == k
-            out[here] = _readable(self.shards[k][rows[here] - self.starts[k]])
+            out[here] = _readable(self.shards[k].take(rows[here] - self.starts[k], axis=0))
         return out
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,14 +15,15 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def share(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
-    """Yield ``work(part)`` for every part, in the order of the parts, computed by as many threads as there are workers.
+def share(work: Callable[[Part], Result], parts: Sequence[Part], workers: int | None = None) -> Iterator[Result]:
+    """Yield ``work(part)`` for every part, in the order of the parts, computed by `workers` threads.
 
+    By default there are as many threads as workers, see `worker_count`.
     BLAS gets one thread meanwhile: every worker does its own products on its own blocks, so that all cores are used
     once, and nothing a product rounds depends on the number of workers. At most two parts for each worker are in
     flight. An exception in `work`, or a caller that stops early, ends the others after the part they are at.
     """
-    workers = min(worker_count(), len(parts))
+    workers = min(workers or worker_count(), len(parts))
     if workers <= 1:
         with threadpool_limits(1, user_api="blas"):
             yield from map(work, parts)

@@ -7,6 +7,7 @@ code whatever the backend, so the answers are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
 BACKENDS = ("numpy", "torch", "cuda")
+DEVICES = {"torch": "cpu", "cuda": "cuda"}
 
 
 class Measure(Protocol):
@@ -30,8 +32,24 @@ class Measure(Protocol):
 
 def points_for(backend: str) -> Callable[[Float], Measure]:
     """Return what makes the points of a backend from a float64 (m, d) array."""
+    check_backend(backend)
     if backend == "numpy":
         return Points
+    from tasksift.neighbors.torch_backend import TorchPoints
+
+    return partial(TorchPoints, device=DEVICES[backend])
+
+
+def check_backend(backend: str) -> None:
+    """Raise an `InputError` for a backend that does not exist, or that is not installed."""
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} does not exist; use one of {', '.join(BACKENDS)}")
-    raise NotImplementedError
+    if backend != "numpy":
+        from tasksift.neighbors.torch_backend import load_torch
+
+        load_torch(DEVICES[backend])
+
+
+def own_threads(backend: str) -> int | None:
+    """Return how many of our threads drive a backend: as many as there are workers (None), or one for a GPU."""
+    return 1 if backend == "cuda" else None

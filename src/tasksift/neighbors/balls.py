@@ -98,20 +98,25 @@ class Candidates:
     frame: Frame
 
 
-def put_into_balls(pool: Vectors, groups: Groups, ids: Int, sigma: float) -> Candidates:
-    """Look up the given groups (r,), and cut them into balls so that comparing them with the pool is cheap."""
-    if len(ids) * len(pool) * pool.dim < SIMPLE:
-        frame, cut = plain_frame(pool.dim), list(np.arange(len(ids))[:, None])
+def put_into_balls(pool: Vectors, groups: Groups, ids: Int, sigma: float, *, cut: bool = True) -> Candidates:
+    """Look up the given groups (r,), and cut them into balls so that comparing them with the pool is cheap.
+
+    With `cut` false they are one ball as they are, for those who compare them all the same.
+    """
+    if not cut:
+        frame, parts = plain_frame(pool.dim), [np.arange(len(ids))]
+    elif len(ids) * len(pool) * pool.dim < SIMPLE:
+        frame, parts = plain_frame(pool.dim), list(np.arange(len(ids))[:, None])
     else:
         sample = pool.narrow(pool.rows(np.sort(groups.representative[:: max(1, len(groups) // SAMPLE)])))
         points = pool.narrow(pool.rows(groups.representative[ids]))
         frame = choose_frame(points[:: max(1, len(ids) // 128)], sample, sigma)
-        cut = tiles(points, sample, sigma)
+        parts = tiles(points, sample, sigma)
         del points
-    positions = np.concatenate(cut)
+    positions = np.concatenate(parts)
     raw = pool.rows(groups.representative[ids[positions]])
-    ends = np.cumsum([len(members) for members in cut])
-    balls = [_ball(pool, raw, slice(end - len(members), end), frame) for members, end in zip(cut, ends, strict=True)]
+    ends = np.cumsum([len(members) for members in parts])
+    balls = [_ball(pool, raw, slice(end - len(members), end), frame) for members, end in zip(parts, ends, strict=True)]
     return Candidates(positions, ids[positions], raw, balls, Points(np.array([ball.centre for ball in balls])), frame)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tasksift.engines import worker_count
 from tasksift.engines.local import share
+from tasksift.neighbors.backends import own_threads
 from tasksift.neighbors.balls import Candidates, near_pairs, put_into_balls
 from tasksift.neighbors.distances import squared_distances
 from tasksift.neighbors.frame import Frame
@@ -39,7 +40,13 @@ FEW_PAIRS = 8192
 
 
 def densities(
-    pool: Vectors, groups: Groups, ids: Int, sigma: float, tick: Callable[[int], None] | None = None
+    pool: Vectors,
+    groups: Groups,
+    ids: Int,
+    sigma: float,
+    tick: Callable[[int], None] | None = None,
+    *,
+    backend: str = "numpy",
 ) -> Float:
     """Density of the given groups: sum over all pool rows x' of max(0, 1 - ||x - x'||² / sigma²).
 
@@ -54,6 +61,8 @@ def densities(
         Bandwidth in the units of the vectors. 0 counts nothing but the row and its exact copies.
     tick : callable, optional
         Called with the number of kernel terms just bounded.
+    backend : str
+        See `tasksift.neighbors.backends`. A GPU measures all pairs; PyTorch on the CPU has nothing to add here.
 
     Returns
     -------
@@ -73,8 +82,8 @@ def densities(
     batch = max(1, CANDIDATE_VALUES // max(1, pool.dim))
     for at in range(0, len(ids), batch):
         here = slice(at, at + batch)
-        candidates = put_into_balls(pool, groups, ids[here], sigma)
-        total[here] = _sum_up(pool, groups, candidates, sigma, spans, tick)
+        candidates = put_into_balls(pool, groups, ids[here], sigma, cut=backend != "cuda")
+        total[here] = _sum_up(pool, groups, candidates, sigma, spans, tick, backend)
     return own + total / UNIT
 
 
@@ -85,9 +94,13 @@ def _sum_up(
     sigma: float,
     spans: list[Span],
     tick: Callable[[int], None] | None,
+    backend: str,
 ) -> Int:
     total = np.zeros(len(candidates.ids), dtype=np.int64)
-    parts = share(lambda span: span_units(pool, groups, candidates, sigma, span), spans)
+    sum_span = span_units
+    if backend == "cuda":
+        from tasksift.neighbors.torch_backend import device_units as sum_span
+    parts = share(lambda span: sum_span(pool, groups, candidates, sigma, span), spans, own_threads(backend))
     for span, units in zip(spans, parts, strict=True):
         total += units
         if tick:
@@ -104,22 +117,25 @@ def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: flo
     """
     total = np.zeros(len(candidates.ids), dtype=np.int64)
     raw, there = pool.raw(span), groups.rank[span[0] : span[1]]
-    kept = np.flatnonzero(there >= 0) if (there < 0).any() else None
+    kept = np.flatnonzero(there >= 0)
     balls, frame = candidates.balls, candidates.frame
     limits = np.array([(ball.radius + sigma) ** 2 * (1 + 1e-9) for ball in balls])
     step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(balls)))
     looks = []
-    for at in range(0, len(raw) if kept is None else len(kept), step):
-        some = slice(at, at + step)
-        ball, row, low, high = candidates.centres.near(pool.narrow(raw[some if kept is None else kept[some]]), limits)
-        looks.append((ball.astype(np.uint32), row + at if kept is None else kept[row + at], low, high))
-    ball, row, low, high = (np.concatenate(column) for column in zip(*looks, strict=True)) if looks else ([],) * 4
+    for at in range(0, len(kept), step):
+        some = kept[at : at + step]
+        block = raw[some[0] : some[-1] + 1] if len(some) == some[-1] + 1 - some[0] else raw[some]
+        near, at_row, below, above = candidates.centres.near(pool.narrow(block), limits)
+        looks.append((near.astype(np.uint32), some[at_row], below, above))
+    if not looks:
+        return total
+    ball, row, low, high = (np.concatenate(column) for column in zip(*looks, strict=True))
     order = np.argsort(ball, kind="stable")
     starts = np.searchsorted(ball[order], np.arange(len(balls) + 1))
     coordinates = None
     for k in np.flatnonzero(np.diff(starts)):
-        some = order[starts[k] : starts[k + 1]]
-        here, members = row[some], balls[k].members
+        these = order[starts[k] : starts[k + 1]]
+        here, members = row[these], balls[k].members
         count = len(here) * (members.stop - members.start)
         if count <= FEW_PAIRS:
             found = iter([(members, slice(None), *np.divmod(np.arange(count), len(here)))])
@@ -127,7 +143,7 @@ def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: flo
             if coordinates is None:
                 # Many rows are near several balls: their coordinates are computed once for all.
                 coordinates, place = _coordinates(pool, raw, row, frame, step)
-            found = near_pairs(balls[k], balls[k].see(frame, coordinates[place[here]], low[some], high[some]), sigma)
+            found = near_pairs(balls[k], balls[k].see(frame, coordinates[place[here]], low[these], high[these]), sigma)
         for tile, columns, i, j in found:
             which = here[columns]
             right = Rows(pool, raw[which], there[which], groups.size[there[which]])

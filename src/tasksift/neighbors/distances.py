@@ -20,7 +20,7 @@ Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
 LARGEST = 1e15
-"""Values beyond this are multiplied in float64, because their squares leave the range of float32."""
+"""Longer rows are multiplied in float64, because their squares leave the range of float32."""
 
 PAIR_BYTES = 2**20
 """Memory for the differences of one chunk of pairs: what a core's own cache holds."""
@@ -39,7 +39,9 @@ class Points:
     def __init__(self, points: Float) -> None:
         self.points = points
         self.squares = _squares(points)
-        self.narrow: NDArray[np.float32] | None = points.astype(np.float32) if _small(points) else None
+        self.narrow: NDArray[np.float32] | None = (
+            points.astype(np.float32) if self.squares.max(initial=0) < LARGEST**2 else None
+        )
 
     def table(self, block: NDArray[Any]) -> Table:
         """Bound the distances to every row of `block` (b, d), as `Vectors.narrow` returns it.
@@ -47,20 +49,47 @@ class Points:
         Cost: one product and one pass over its m·b results. The table lies in a buffer of the calling thread, which
         the thread's next table overwrites.
         """
-        left: NDArray[Any] = self.narrow if self.narrow is not None and _small(block) else self.points
-        block = block.astype(left.dtype, copy=False)
-        squares = _squares(block)
-        info = np.finfo(left.dtype)
+        left, block, squares = self._ready(block)
         half = scratch((len(left), len(block)), left.dtype)
         np.matmul(left, block.T, out=half)
-        # With u the unit roundoff, a product of d terms is off by at most d·u·|x||y|, the squares of the block by
-        # d·u·|y|², scaling to unit length by (d/2 + 4)·u, and 2|x||y| <= |x|² + |y|²; the rest covers the sums around
-        # them. Squares of tiny numbers underflow, and the bound must hold there too.
-        share = (4 * block.shape[1] + 64) * float(info.eps) / 2
+        share = self._share(block)
         half -= ((1 - share) / 2 * squares).astype(left.dtype)
-        own = (1 - share) * self.squares - block.shape[1] * float(info.tiny)
-        width = 2 * (share * self.squares + block.shape[1] * float(info.tiny))
+        own, width = self._ends(block)
         return Table(half, own, width, 2 * share * squares)
+
+    def bounds(self, block: NDArray[Any], i: Int, j: Int) -> tuple[Float, Float]:
+        """Lower and upper bounds of the squared distances of the pairs (point i, row j of the block)."""
+        left, block, squares = self._ready(block)
+        half = np.empty(len(i))
+        step = pair_chunk(block.shape[1])
+        for at in range(0, len(i), step):
+            some = slice(at, at + step)
+            half[some] = np.einsum("ij,ij->i", left[i[some]], block[j[some]])
+        share = self._share(block)
+        own, width = self._ends(block)
+        lower = own[i] - 2 * (half - (1 - share) / 2 * squares[j])
+        return lower, lower + width[i] + 2 * share * squares[j]
+
+    def _ready(self, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Float]:
+        """Points and block in the dtype in which they are multiplied, and the block's squared lengths."""
+        squares = _squares(block)
+        left: NDArray[Any] = self.points
+        if self.narrow is not None and squares.max(initial=0) < LARGEST**2:
+            left = self.narrow
+        return left, block.astype(left.dtype, copy=False), squares
+
+    @staticmethod
+    def _share(block: NDArray[Any]) -> float:
+        # With u the unit roundoff, a product of d terms is off by at most d·u·|x||y|, the squares of the block by
+        # d·u·|y|², scaling to unit length by (d/2 + 4)·u, and 2|x||y| <= |x|² + |y|²; the rest covers the sums around.
+        return float((4 * block.shape[1] + 64) * np.finfo(block.dtype).eps / 2)
+
+    def _ends(self, block: NDArray[Any]) -> tuple[Float, Float]:
+        """What a point adds to the lower bound, and to the width, of its distances."""
+        share = self._share(block)
+        # Squares of tiny numbers underflow, and the bounds must hold there too.
+        tiny = block.shape[1] * float(np.finfo(block.dtype).tiny)
+        return (1 - share) * self.squares - tiny, 2 * (share * self.squares + tiny)
 
     def near(self, block: NDArray[Any], limits: Float | float) -> tuple[Int, Int, Float, Float]:
         """Find the pairs (point, row of the block) that may be within these squared distances.
@@ -122,20 +151,18 @@ def true_pairs(mask: NDArray[np.bool_]) -> tuple[Int, Int]:
 def _squares(rows: NDArray[Any]) -> Float:
     with np.errstate(over="ignore"):
         squares: Float = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+        if rows.dtype == np.float32 and not np.isfinite(squares).all():
+            return _squares(rows.astype(np.float64))
     if not np.isfinite(squares).all():
         raise InputError("the vectors hold values too large for squared distances; rescale them")
     return squares
 
 
-def _small(values: NDArray[Any]) -> bool:
-    return values.size == 0 or (float(values.max()) < LARGEST and float(values.min()) > -LARGEST)
-
-
 def squared_distances(left: Float, right: Float) -> Float:
     """Squared L2 distance of each pair of rows by direct subtraction: two (n, d) or (d,) arrays to (n,)."""
     difference = left - right
-    difference *= difference
-    total: Float = difference.sum(axis=1)
+    # Row by row in one order, whatever the number of rows.
+    total: Float = np.einsum("ij,ij->i", difference, difference)
     return total
 
 

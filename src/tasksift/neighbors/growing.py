@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.neighbors.backends import check_backend
 from tasksift.neighbors.density import densities, prefetched_densities
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.search import Neighbours, nearest
@@ -43,6 +45,8 @@ class GrowingLists:
     search : callable
         ``search(pool, groups, targets, k, tick)``; it may return fewer than k neighbours, which then means that its
         lists end there. Exact search by default.
+    backend : str
+        What multiplies, see `tasksift.neighbors.backends`.
     progress : callable
     """
 
@@ -53,11 +57,14 @@ class GrowingLists:
         groups: Groups,
         *,
         prefetch: int | None = None,
-        search: Search = nearest,
+        search: Search | None = None,
+        backend: str = "numpy",
         progress: Progress = silent,
     ) -> None:
+        check_backend(backend)
         self.pool, self.targets, self.groups = pool, targets, groups
-        self.search, self.progress = search, progress
+        self.search = search or partial(nearest, backend=backend)
+        self.backend, self.progress = backend, progress
         size = len(groups)
         self.length = min(size, prefetch or (size if size <= SMALL_POOL else 512))
         self.found: list[Neighbours] = self._fetch(self.length)
@@ -165,4 +172,6 @@ class GrowingLists:
         missing = ids[np.isnan(self.density[ids])]
         if len(missing):
             with self.progress(f"densities of {len(missing)} rows", len(missing) * len(self.pool)) as tick:
-                self.density[missing] = densities(self.pool, self.groups, missing, self.sigma, tick)
+                self.density[missing] = densities(
+                    self.pool, self.groups, missing, self.sigma, tick, backend=self.backend
+                )

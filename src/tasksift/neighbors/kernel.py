@@ -29,6 +29,9 @@ MANY, DENSE = 0.01, 0.05
 """Shares of the pairs of a tile from which one product for all, in float32 to rule pairs out or in float64 to measure
 them, is faster than a subtraction for each."""
 
+MOST_UNSURE = 0.05
+"""Units by which a product may be off; twice that is the share of the values that are subtracted after all."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -99,9 +102,8 @@ def table_units(left: Float, right: Float, sigma: float) -> tuple[Float, NDArray
         against the vectors that most would be unsure.
     """
     ours, theirs = np.einsum("ij,ij->i", left, left), np.einsum("ij,ij->i", right, right)
-    # The product and the squares are each off by at most d roundoffs of |x|² + |y|², and subtraction by less.
-    error = (4 * left.shape[1] + 32) * 2.0**-53 * float(ours.max() + theirs.max()) / (sigma * sigma) * UNIT
-    if not error < 0.05:
+    error = product_error(left.shape[1], float(ours.max(initial=0.0) + theirs.max(initial=0.0)), sigma)
+    if error is None:
         return None
     table: Float = left @ right.T
     table *= 2.0
@@ -114,3 +116,13 @@ def table_units(left: Float, right: Float, sigma: float) -> tuple[Float, NDArray
     table -= units
     np.abs(table, out=table)
     return units, table > 0.5 - error
+
+
+def product_error(dim: int, squares: float, sigma: float) -> float | None:
+    """Return by how many units a kernel may be off when it comes from a product in float64; None if by too many.
+
+    `squares` bounds the sum of the two squared lengths.
+    """
+    # The product and the squares are each off by at most d roundoffs of |x|² + |y|², and the sums around them by less.
+    error = (4 * dim + 32) * 2.0**-53 * squares / (sigma * sigma) * UNIT
+    return error if error < MOST_UNSURE else None

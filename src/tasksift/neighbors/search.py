@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.engines.local import share
-from tasksift.neighbors.backends import Measure, points_for
+from tasksift.neighbors.backends import Measure, own_threads, points_for
 from tasksift.neighbors.distances import Points, pair_chunk, squared_distances
 from tasksift.neighbors.groups import Groups
 from tasksift.vectors import Span, Vectors
@@ -88,7 +89,8 @@ def _search(
     points = points_for(backend)(targets)
     shelf = Shelf(limits, k)
     spans = pool.spans(max(1, min(pool.block_rows, TABLE_ENTRIES // len(targets))))
-    for span, _ in zip(spans, share(lambda span: scan(pool, groups, points, span, shelf), spans), strict=True):
+    parts = share(lambda span: scan(pool, groups, points, span, shelf), spans, own_threads(backend))
+    for span, _ in zip(spans, parts, strict=True):
         if tick:
             tick(span[1] - span[0])
     return shelf
@@ -119,7 +121,7 @@ class Shelf:
         self.k = k
         self.limits = limits
         self._narrow = np.uint16 if len(limits) <= 2**16 else np.uint32
-        self._parts: list[tuple[NDArray[np.generic], ...]] = []
+        self._parts: list[tuple[NDArray[Any], ...]] = []
         self._count = 0
         self._lock = threading.Lock()
 
@@ -145,26 +147,27 @@ class Shelf:
         From then on `limits` holds what is known for certain of the k-th squared distance of each target, or inf.
         """
         with self._lock:
-            starts = self._prune(last=True)
-            ids = self._parts[0][1]
-            return [ids[a:b].astype(np.int64) for a, b in pairwise(starts)]
+            order, starts = self._prune(last=True)
+            ids: Int = self._parts[0][1][order]
+            return [ids[a:b] for a, b in pairwise(starts)]
 
-    def _prune(self, last: bool = False) -> Int:
-        """Drop what cannot be among the k nearest, and return where the targets start in what is left."""
+    def _prune(self, last: bool = False) -> tuple[Int, Int]:
+        """Drop what cannot be among the k nearest, and say how to sort the rest by targets: (order, starts)."""
         m = len(self.limits)
         empty = (np.empty(0, self._narrow), np.empty(0, np.int64), np.empty(0), np.empty(0))
         columns = [np.concatenate(part) for part in zip(empty, *self._parts, strict=True)]
-        order = np.argsort(columns[0], kind="stable")
-        target, ids, lower, upper = (column[order] for column in columns)
-        starts = np.searchsorted(target, np.arange(m + 1))
+        target, _, lower, upper = columns
+        order = np.argsort(target, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=m))])
         certain = np.full(m, np.inf)
         for i in np.flatnonzero(np.diff(starts) >= self.k):
-            certain[i] = np.partition(upper[starts[i] : starts[i + 1]], self.k - 1)[self.k - 1]
+            certain[i] = np.partition(upper[order[starts[i] : starts[i + 1]]], self.k - 1)[self.k - 1]
         self.limits = certain if last else np.minimum(self.limits, certain)
         keep = lower <= certain[target]
-        self._parts = [(target[keep], ids[keep], lower[keep], upper[keep])]
+        self._parts = [tuple(column[keep] for column in columns)]
         self._count = int(keep.sum())
-        return np.searchsorted(target[keep], np.arange(m + 1))
+        kept = self._parts[0][0]
+        return np.argsort(kept, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(kept, minlength=m))])
 
 
 def _guess(pool: Vectors, groups: Groups, targets: Float, k: int) -> Float:
@@ -183,10 +186,10 @@ def _guess(pool: Vectors, groups: Groups, targets: Float, k: int) -> Float:
     def part(start: int) -> Float:
         table = Points(targets[start : start + step]).table(rows)
         high = np.partition(table.half, len(sample) - rank, axis=1)[:, len(sample) - rank]
-        guess: Float = table.own - 2.0 * high
-        return guess
+        return np.asarray(table.own - 2.0 * high, dtype=np.float64)
 
-    return np.maximum(0, np.concatenate(list(share(part, cuts))))
+    guess: Float = np.maximum(0.0, np.concatenate(list(share(part, cuts))))
+    return guess
 
 
 def _finish(pool: Vectors, groups: Groups, target: Float, ids: Int, k: int) -> Neighbours:

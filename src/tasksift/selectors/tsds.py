@@ -18,7 +18,6 @@ from tasksift.errors import InputError
 from tasksift.neighbors.bandwidth import automatic_bandwidth
 from tasksift.neighbors.groups import collapse
 from tasksift.neighbors.growing import GrowingLists, Search
-from tasksift.neighbors.search import nearest
 from tasksift.plan import Links, Plan, Status
 from tasksift.progress import Progress, silent
 from tasksift.selectors.inputs import check_pair
@@ -92,7 +91,8 @@ def prepare(
     prefetch: int | None = None,
     density: Literal["pool", "prefetched"] = "pool",
     max_neighbors: int | None = None,
-    search: Search = nearest,
+    search: Search | None = None,
+    backend: str = "numpy",
     progress: Progress = silent,
 ) -> Problem:
     """Search the neighbours once; the returned `Problem` answers any alpha, breadth or budget.
@@ -106,6 +106,8 @@ def prepare(
         that never grow.
     search : callable
         Another nearest-neighbour search; see `GrowingLists`.
+    backend : {"numpy", "torch", "cuda"}
+        What multiplies; the answer is the same.
     """
     vectors, targets = check_pair(pool, target)
     if sigma != "auto" and not (np.isfinite(sigma) and sigma >= 0):
@@ -114,7 +116,7 @@ def prepare(
         raise InputError(f"density {density!r} does not exist; use 'pool' or 'prefetched'")
     with progress("looking for exact copies", len(vectors)) as tick:
         groups = collapse(vectors, order, tick)
-    lists = GrowingLists(vectors, targets, groups, prefetch=prefetch, search=search, progress=progress)
+    lists = GrowingLists(vectors, targets, groups, prefetch=prefetch, search=search, backend=backend, progress=progress)
     bandwidth = automatic_bandwidth(vectors, groups, targets, lists.found) if sigma == "auto" else float(sigma)
     if density == "pool":
         lists.use_bandwidth(bandwidth)
