@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.neighbors.distances import Points, squared_distances, true_pairs
-from tasksift.neighbors.frame import ROUNDOFF, Frame, choose_frame, plain_frame
+from tasksift.neighbors.frame import ROUNDOFF, Frame, Survey, plain_frame
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.tiles import tiles
 from tasksift.vectors import Vectors
@@ -20,9 +20,6 @@ Float = NDArray[np.float64]
 
 SIMPLE = 5e9
 """So few products (candidates × rows × dimensions) take less time than looking for a way to save some."""
-
-SAMPLE = 1024
-"""Rows of the pool by which balls and directions are chosen."""
 
 TILE_ROWS, TILE_COLUMNS = 256, 4096
 """Candidates and rows of one table of bounds, which a core's own cache holds."""
@@ -98,20 +95,23 @@ class Candidates:
     frame: Frame
 
 
-def put_into_balls(pool: Vectors, groups: Groups, ids: Int, sigma: float, *, cut: bool = True) -> Candidates:
+def put_into_balls(
+    pool: Vectors, groups: Groups, ids: Int, sigma: float, survey: Survey | None = None, *, cut: bool = True
+) -> Candidates:
     """Look up the given groups (r,), and cut them into balls so that comparing them with the pool is cheap.
 
     With `cut` false they are one ball as they are, for those who compare them all the same.
     """
+    frame = plain_frame(pool.dim)
     if not cut:
-        frame, parts = plain_frame(pool.dim), [np.arange(len(ids))]
+        parts = [np.arange(len(ids))]
     elif len(ids) * len(pool) * pool.dim < SIMPLE:
-        frame, parts = plain_frame(pool.dim), list(np.arange(len(ids))[:, None])
+        parts = list(np.arange(len(ids))[:, None])
     else:
-        sample = pool.narrow(pool.rows(np.sort(groups.representative[:: max(1, len(groups) // SAMPLE)])))
+        survey = survey or Survey(pool, groups)
         points = pool.narrow(pool.rows(groups.representative[ids]))
-        frame = choose_frame(points[:: max(1, len(ids) // 128)], sample, sigma)
-        parts = tiles(points, sample, sigma)
+        frame = survey.choose_frame(points[:: max(1, len(ids) // 128)], sigma)
+        parts = tiles(points, survey.sample, sigma)
         del points
     positions = np.concatenate(parts)
     raw = pool.rows(groups.representative[ids[positions]])

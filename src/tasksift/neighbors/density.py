@@ -18,7 +18,7 @@ from tasksift.engines.local import share
 from tasksift.neighbors.backends import own_threads
 from tasksift.neighbors.balls import Candidates, near_pairs, put_into_balls
 from tasksift.neighbors.distances import squared_distances
-from tasksift.neighbors.frame import Frame
+from tasksift.neighbors.frame import Frame, Survey
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.kernel import UNIT, Rows, tile_units
 from tasksift.vectors import Span, Vectors
@@ -46,6 +46,7 @@ def densities(
     sigma: float,
     tick: Callable[[int], None] | None = None,
     *,
+    survey: Survey | None = None,
     backend: str = "numpy",
 ) -> Float:
     """Density of the given groups: sum over all pool rows x' of max(0, 1 - ||x - x'||² / sigma²).
@@ -61,6 +62,8 @@ def densities(
         Bandwidth in the units of the vectors. 0 counts nothing but the row and its exact copies.
     tick : callable, optional
         Called with the number of kernel terms just bounded.
+    survey : Survey, optional
+        Kept from one call to the next, it saves looking at the pool's directions again.
     backend : str
         See `tasksift.neighbors.backends`. A GPU measures all pairs; PyTorch on the CPU has nothing to add here.
 
@@ -82,7 +85,7 @@ def densities(
     batch = max(1, CANDIDATE_VALUES // max(1, pool.dim))
     for at in range(0, len(ids), batch):
         here = slice(at, at + batch)
-        candidates = put_into_balls(pool, groups, ids[here], sigma, cut=backend != "cuda")
+        candidates = put_into_balls(pool, groups, ids[here], sigma, survey, cut=backend != "cuda")
         total[here] = _sum_up(pool, groups, candidates, sigma, spans, tick, backend)
     return own + total / UNIT
 

@@ -49,46 +49,47 @@ class Points:
         Cost: one product and one pass over its m·b results. The table lies in a buffer of the calling thread, which
         the thread's next table overwrites.
         """
-        left, block, squares = self._ready(block)
+        left, block, squares, info = self._ready(block)
         half = scratch((len(left), len(block)), left.dtype)
         np.matmul(left, block.T, out=half)
-        share = self._share(block)
+        share = self._share(info)
         half -= ((1 - share) / 2 * squares).astype(left.dtype)
-        own, width = self._ends(block)
+        own, width = self._ends(info)
         return Table(half, own, width, 2 * share * squares)
 
     def bounds(self, block: NDArray[Any], i: Int, j: Int) -> tuple[Float, Float]:
         """Lower and upper bounds of the squared distances of the pairs (point i, row j of the block)."""
-        left, block, squares = self._ready(block)
+        left, block, squares, info = self._ready(block)
         half = np.empty(len(i))
         step = pair_chunk(block.shape[1])
         for at in range(0, len(i), step):
             some = slice(at, at + step)
             half[some] = np.einsum("ij,ij->i", left[i[some]], block[j[some]])
-        share = self._share(block)
-        own, width = self._ends(block)
+        share = self._share(info)
+        own, width = self._ends(info)
         lower = own[i] - 2 * (half - (1 - share) / 2 * squares[j])
         return lower, lower + width[i] + 2 * share * squares[j]
 
-    def _ready(self, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Float]:
-        """Points and block in the dtype in which they are multiplied, and the block's squared lengths."""
+    def _ready(self, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Float, np.finfo[Any]]:
+        """Points and block in the dtype in which they are multiplied, the block's squared lengths, and what rounded."""
         squares = _squares(block)
         left: NDArray[Any] = self.points
         if self.narrow is not None and squares.max(initial=0) < LARGEST**2:
             left = self.narrow
-        return left, block.astype(left.dtype, copy=False), squares
+        # A block in float32 was rounded before it came here, whatever it is multiplied in.
+        info = np.finfo(np.float32 if np.float32 in (left.dtype, block.dtype) else np.float64)
+        return left, block.astype(left.dtype, copy=False), squares, info
 
-    @staticmethod
-    def _share(block: NDArray[Any]) -> float:
+    def _share(self, info: np.finfo[Any]) -> float:
         # With u the unit roundoff, a product of d terms is off by at most d·u·|x||y|, the squares of the block by
         # d·u·|y|², scaling to unit length by (d/2 + 4)·u, and 2|x||y| <= |x|² + |y|²; the rest covers the sums around.
-        return float((4 * block.shape[1] + 64) * np.finfo(block.dtype).eps / 2)
+        return float((4 * self.points.shape[1] + 64) * info.eps / 2)
 
-    def _ends(self, block: NDArray[Any]) -> tuple[Float, Float]:
+    def _ends(self, info: np.finfo[Any]) -> tuple[Float, Float]:
         """What a point adds to the lower bound, and to the width, of its distances."""
-        share = self._share(block)
+        share = self._share(info)
         # Squares of tiny numbers underflow, and the bounds must hold there too.
-        tiny = block.shape[1] * float(np.finfo(block.dtype).tiny)
+        tiny = self.points.shape[1] * float(info.tiny)
         return (1 - share) * self.squares - tiny, 2 * (share * self.squares + tiny)
 
     def near(self, block: NDArray[Any], limits: Float | float) -> tuple[Int, Int, Float, Float]:
@@ -118,7 +119,9 @@ class Table:
 
     def within(self, limits: Float | float) -> NDArray[np.bool_]:
         """Which pairs may be within these squared distances, one for each point or one for all: bool (m, b)."""
-        reach: NDArray[np.bool_] = self.half >= ((self.own - limits) / 2).astype(self.half.dtype)[:, None]
+        with np.errstate(over="ignore"):
+            least = ((self.own - limits) / 2).astype(self.half.dtype)
+        reach: NDArray[np.bool_] = self.half >= least[:, None]
         return reach
 
     def bounds(self, i: Any, j: Any) -> tuple[Float, Float]:
@@ -160,8 +163,8 @@ def _squares(rows: NDArray[Any]) -> Float:
 
 def squared_distances(left: Float, right: Float) -> Float:
     """Squared L2 distance of each pair of rows by direct subtraction: two (n, d) or (d,) arrays to (n,)."""
-    difference = left - right
-    # Row by row in one order, whatever the number of rows.
+    # Row by row in one order, whatever the number of rows and however they lie in memory.
+    difference = np.subtract(left, right, order="C")
     total: Float = np.einsum("ij,ij->i", difference, difference)
     return total
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from tasksift.neighbors.groups import Groups
+from tasksift.vectors import Vectors
 
 Float = NDArray[np.float64]
 
@@ -16,6 +21,9 @@ DIRECTIONS = (32, 64, 128)
 # Nanoseconds of one core of 2024 for a pair in a table, for each of its dimensions, and to subtract one directly. Only
 # their ratios matter, and only for speed.
 _PAIR, _DIMENSION, _DIRECT = 0.6, 0.02, 300.0
+
+SAMPLE = 1024
+"""Rows of the pool by which directions and balls are chosen."""
 
 ROUNDOFF = float(np.finfo(np.float32).eps) / 2
 
@@ -44,35 +52,52 @@ def plain_frame(dim: int) -> Frame:
     return Frame(None, (dim / 2 + 8) * ROUNDOFF)
 
 
-def choose_frame(points: NDArray[Any], sample: NDArray[Any], sigma: float) -> Frame:
-    """Choose the directions by which `points` (c, d) are compared with a pool like `sample` (s, d) at the least cost.
+class Survey:
+    """What is looked at once for all densities of a pool: some of its rows, and the directions in which they differ.
 
-    The directions are those in which the sample differs most (principal components). Where distances along none of
-    them tell enough, and for rows of few dimensions or beyond float32, there are none. Cost: O(s·d² + d³ + c·s·d).
+    Parameters
+    ----------
+    pool : Vectors (n, d)
+    groups : Groups
     """
-    dim = sample.shape[1]
-    plain = plain_frame(dim)
-    middle = sample.mean(axis=0)
-    rows, others = sample - middle, points - middle
-    scale = float(np.abs(rows).max())
-    if dim <= DIRECTIONS[0] or sample.dtype != np.float32 or scale == 0:
-        return plain
-    rows, others = rows.astype(np.float64) / scale, others.astype(np.float64) / scale
-    _, basis = np.linalg.eigh(rows.T @ rows)
-    basis = basis[:, ::-1]
-    rows, others = rows @ basis, others @ basis
-    near = _share_near(rows, others, sigma / scale)
-    best, least = plain, _PAIR + _DIMENSION * dim + _DIRECT * near
-    for p in DIRECTIONS:
-        if p >= dim:
-            break
-        along = [
-            np.column_stack([x[:, :p], np.sqrt(np.einsum("ij,ij->i", x[:, p:], x[:, p:]))]) for x in (rows, others)
-        ]
-        cost = _PAIR + _DIMENSION * p + _DIRECT * _share_near(along[0], along[1], sigma / scale)
-        if cost < least:
-            best, least = _rounded(basis[:, :p]), cost
-    return best
+
+    def __init__(self, pool: Vectors, groups: Groups) -> None:
+        some = np.sort(groups.representative[:: max(1, len(groups) // SAMPLE)])
+        self.sample: NDArray[Any] = pool.narrow(pool.rows(some))
+        self.middle: NDArray[Any] = self.sample.mean(axis=0)
+        self.scale = float(np.abs(self.sample - self.middle).max(initial=0.0))
+
+    @cached_property
+    def directions(self) -> Float:
+        """Principal components, float64 (d, d), those in which the sample differs most first. Cost: O(s·d² + d³)."""
+        rows = (self.sample - self.middle).astype(np.float64) / self.scale
+        with threadpool_limits(1, user_api="blas"):  # small products: threads would mostly wait for one another
+            return np.ascontiguousarray(np.linalg.eigh(rows.T @ rows)[1][:, ::-1])
+
+    def choose_frame(self, points: NDArray[Any], sigma: float) -> Frame:
+        """Choose the directions by which `points` (c, d) are compared with the pool at the least cost.
+
+        Where distances along a few of them tell too little, and for rows of few dimensions or beyond float32, there
+        are none. Cost: O(c·s·d).
+        """
+        dim = self.sample.shape[1]
+        plain = plain_frame(dim)
+        if dim <= DIRECTIONS[0] or self.sample.dtype != np.float32 or self.scale == 0:
+            return plain
+        rows, others = (
+            ((x - self.middle).astype(np.float64) / self.scale) @ self.directions for x in (self.sample, points)
+        )
+        best, least = plain, _PAIR + _DIMENSION * dim + _DIRECT * _share_near(rows, others, sigma / self.scale)
+        for p in DIRECTIONS:
+            if p >= dim:
+                break
+            along = [
+                np.column_stack([x[:, :p], np.sqrt(np.einsum("ij,ij->i", x[:, p:], x[:, p:]))]) for x in (rows, others)
+            ]
+            cost = _PAIR + _DIMENSION * p + _DIRECT * _share_near(along[0], along[1], sigma / self.scale)
+            if cost < least:
+                best, least = _rounded(self.directions[:, :p]), cost
+        return best
 
 
 def _share_near(rows: Float, others: Float, sigma: float) -> float:

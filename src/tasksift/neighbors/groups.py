@@ -52,11 +52,8 @@ class Groups:
 
 def singletons(pool: Vectors, order: Int | None = None) -> Groups:
     """Every row as a group of its own, for selectors that do not collapse copies; copies follow one another."""
-    if order is None:
-        by_order = np.argsort(collapse(pool).of_row, kind="stable")
-        order = np.empty(len(pool), dtype=np.int64)
-        order[by_order] = np.arange(len(pool))
-    return Groups(np.argsort(order), np.ones(len(pool), dtype=np.int64), np.argsort(np.argsort(order)))
+    ranked = np.argsort(collapse(pool).of_row, kind="stable") if order is None else np.argsort(order)
+    return Groups(ranked, np.ones(len(pool), dtype=np.int64), _inverse(ranked, len(pool)))
 
 
 def content_keys(pool: Vectors, tick: Callable[[int], None] | None = None) -> NDArray[np.uint64]:
@@ -95,7 +92,13 @@ def _hash(values: NDArray[Any], multipliers: NDArray[np.uint64], out: NDArray[np
         np.einsum("ij,j->i", words, multiplier[: words.shape[1]], out=out[:, k])
 
 
-def collapse(pool: Vectors, order: Int | None = None, tick: Callable[[int], None] | None = None) -> Groups:
+def collapse(
+    pool: Vectors,
+    order: Int | None = None,
+    tick: Callable[[int], None] | None = None,
+    *,
+    keys: NDArray[np.uint64] | None = None,
+) -> Groups:
     """Group the rows of equal values.
 
     Parameters
@@ -105,45 +108,79 @@ def collapse(pool: Vectors, order: Int | None = None, tick: Callable[[int], None
         The rank of every row in tie order (the order of row ids). Without it ties break by the rows' content.
     tick : callable, optional
         Called with the number of rows just read.
+    keys : uint64 (n, 2), optional
+        What `content_keys` returned for this pool, if it is known already.
 
     Notes
     -----
     Rows are grouped by a 128-bit hash and then compared value by value, so a collision cannot merge different rows.
-    Cost: one pass, a sort of n keys, and a second look at the rows that have copies.
+    Cost: one pass unless `keys` are given, two sorts of n numbers, and a second look at the rows that have copies.
+    Memory: 24 bytes a row for the result, up to 50 on the way where there are many copies; keys take 16 more.
     """
     n = len(pool)
-    keys = content_keys(pool, tick)
-    by_key = np.lexsort((np.arange(n) if order is None else order, keys[:, 1], keys[:, 0]))
-    sorted_keys = keys[by_key]
-    first = np.ones(n, dtype=bool)
-    first[1:] = (sorted_keys[1:] != sorted_keys[:-1]).any(axis=1)
-    _split_collisions(pool, by_key, first)
-    bucket = np.cumsum(first) - 1
-    heads = by_key[first]
-    # Without ids the buckets already stand in the order of their content.
-    place = np.arange(len(heads)) if order is None else np.argsort(np.argsort(order[heads]))
-    of_row = np.empty(n, dtype=np.int64)
-    of_row[by_key] = place[bucket]
-    representative = np.empty(len(heads), dtype=np.int64)
-    representative[place] = heads
-    return Groups(representative, np.bincount(of_row, minlength=len(heads)).astype(np.int64), of_row)
+    if keys is None:
+        keys = content_keys(pool, tick)
+    by_key = np.argsort(keys[:, 0], kind="stable")
+    begins = _changes(keys[by_key, 0])
+    tied = ~begins | np.append(~begins[1:], False)
+    rows, begins = by_key[tied], begins[tied]
+    first = begins | _changes(keys[rows, 1])
+    # As a rule, rows that share one half of the key are copies and stand right.
+    if not np.array_equal(first, begins):
+        rows = rows[np.lexsort((keys[rows, 1], keys[rows, 0]))]
+        first = _changes(keys[rows, 0]) | _changes(keys[rows, 1])
+    del keys, begins
+    _split_collisions(pool, rows, first)
+    if order is None:
+        by_key[tied] = rows
+    del tied
+    ranked = by_key if order is None else np.argsort(order)
+    del by_key
+    if not len(rows):
+        return Groups(ranked, np.ones(n, dtype=np.int64), _inverse(ranked, n))
+    starts = np.flatnonzero(first)
+    heads = ranked[np.minimum.reduceat(_inverse(ranked, n)[rows], starts)]
+    distinct = np.ones(n, dtype=bool)
+    distinct[rows] = False
+    distinct[heads] = True
+    representative = ranked[distinct[ranked]]
+    del ranked
+    of_row = _inverse(representative, n)
+    of_row[rows] = np.repeat(of_row[heads], np.diff(starts, append=len(rows)))
+    return Groups(representative, np.bincount(of_row).astype(np.int64, copy=False), of_row)
+
+
+def _inverse(rows: Int, n: int) -> Int:
+    """The place of each of n rows in `rows`; whatever for those that are not there."""
+    place = np.empty(n, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return place
+
+
+def _changes(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each value differs from the one before it."""
+    changes = np.ones(len(values), dtype=bool)
+    changes[1:] = values[1:] != values[:-1]
+    return changes
 
 
 def _split_collisions(pool: Vectors, by_key: Int, first: NDArray[np.bool_]) -> None:
     """Within each run of equal keys, bring equal rows together and mark where a different one starts."""
-    starts = np.flatnonzero(first)
-    ends = np.append(starts[1:], len(first))
-    shared = ends - starts > 1
-    step = pool.block_rows
     plain = Vectors(pool.shards)
-    for start, end in zip(starts[shared], ends[shared], strict=True):
-        head = plain.take(by_key[start : start + 1])
-        equal = all(
-            bool((plain.take(by_key[at : min(at + step, end)]) == head).all()) for at in range(start + 1, end, step)
-        )
-        if not equal:
-            members = by_key[start:end]
-            _, label = np.unique(plain.take(members), axis=0, return_inverse=True)
-            arranged = np.lexsort((np.arange(len(members)), label.ravel()))
-            by_key[start:end] = members[arranged]
-            first[start + 1 : end] = np.diff(label.ravel()[arranged]) > 0
+    starts = np.append(np.flatnonzero(first), len(first))
+    step = pool.block_rows
+
+    def mixed(at: int) -> Int:
+        rows = by_key[at : at + step]
+        run = np.searchsorted(starts, np.arange(at, at + len(rows)), side="right") - 1
+        same = plain.rows(rows) == plain.rows(by_key[starts[run]])
+        return np.asarray(run[~same.all(axis=1)])
+
+    found = list(share(mixed, range(0, len(by_key), step)))
+    for k in np.unique(np.concatenate(found)) if found else ():
+        start, end = starts[k], starts[k + 1]
+        members = by_key[start:end]
+        _, label = np.unique(plain.take(members), axis=0, return_inverse=True)
+        arranged = np.argsort(label.ravel(), kind="stable")
+        by_key[start:end] = members[arranged]
+        first[start + 1 : end] = np.diff(label.ravel()[arranged]) > 0

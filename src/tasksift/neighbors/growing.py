@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tasksift.errors import InputError
 from tasksift.neighbors.backends import check_backend
 from tasksift.neighbors.density import densities, prefetched_densities
+from tasksift.neighbors.frame import Survey
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.progress import Progress, silent
@@ -69,6 +70,7 @@ class GrowingLists:
         self.length = min(size, prefetch or (size if size <= SMALL_POOL else 512))
         self.found: list[Neighbours] = self._fetch(self.length)
         self.depth = np.array([min(FIRST_DEPTH, len(found.ids)) for found in self.found])
+        self.survey = Survey(pool, groups)
         self.sigma = 0.0
         self.density = np.full(size, np.nan)
 
@@ -173,5 +175,5 @@ class GrowingLists:
         if len(missing):
             with self.progress(f"densities of {len(missing)} rows", len(missing) * len(self.pool)) as tick:
                 self.density[missing] = densities(
-                    self.pool, self.groups, missing, self.sigma, tick, backend=self.backend
+                    self.pool, self.groups, missing, self.sigma, tick, survey=self.survey, backend=self.backend
                 )
