@@ -5,7 +5,8 @@
 One of the three is changed at a time, the others stay as given. Every selection is a process of its own (`ours.py`:
 the array function on a memory-mapped pool); after each, the bare product (`baselines.py`: all rows with all targets,
 nothing kept) is timed on the same file, without the start of a process. The steps of N all have the dtype
-`--rows-dtype`, so that they can be compared with each other; those of M and d have `--dtype`.
+`--rows-dtype`, so that they can be compared with each other, and one cluster for every 500 rows; those of M and d have
+`--dtype` and `--clusters`.
 
 The largest pool of the default steps, 10,000,000 × 384 float16, takes 7.7 GB of disk; `--tidy` deletes each pool once
 it is measured. Runs that the results hold already are not made again.
@@ -28,7 +29,8 @@ from command import earlier, keep, markdown
 from measured import run
 
 AXES = {"rows": "rows N", "targets": "targets M", "dim": "dimensions d"}
-CASE = ("axis", "source", "kind", "rows", "dim", "targets", "dtype")
+CASE = ("axis", "kind", "rows", "dim", "targets", "dtype")
+CLUSTER_ROWS = 500
 COLOURS = {"near": "#0072b2", "spread": "#d55e00"}
 
 
@@ -62,7 +64,8 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, argparse.Namespace]]:
             for kind in args.kinds.split(","):
                 changed = {axis: int(float(step)), "kind": kind}
                 if axis == "rows":
-                    changed["dtype"] = args.rows_dtype
+                    # More rows of the same make: a cluster stays as large as it is, or the selection would change too.
+                    changed |= {"dtype": args.rows_dtype, "clusters": max(1, changed["rows"] // CLUSTER_ROWS)}
                 yield axis, argparse.Namespace(**{**vars(args), **changed})
 
 

@@ -2,11 +2,12 @@
 
     python benchmarks/search.py --rows 1000000 --targets 200 --k 1000,5000 --arrays DIR --results search.json
 
-Ways, by default all: `ours`; `bare`, one product of all rows with all targets that keeps nothing, read from the same
-memory-mapped file in blocks of the fastest size; `merge`, a product and an argpartition with the best so far; `flat`,
-faiss' exact search; `ivf`, faiss' IVF index with √N/2 lists and 10 probes. Only the search is timed: exact copies are
-grouped before (ours), rows are read into memory as float32 before (faiss), and the index is made before (ivf; its
-seconds are reported). Recall is the share of the neighbours of a run of `merge` that goes before.
+Ways, by default all: `ours`; `torch`, the same with products of bfloat16 by PyTorch; `bare`, one product of all rows
+with all targets that keeps nothing, read from the same memory-mapped file in blocks of the fastest size; `merge`, a
+product and an argpartition with the best so far; `flat`, faiss' exact search; `ivf`, faiss' IVF index with √N/2 lists
+and 10 probes. Only the search is timed: exact copies are grouped before (ours), rows are read into memory as float32
+before (faiss), and the index is made before (ivf; its seconds are reported). Recall is the share of the neighbours of
+a run of `merge` that goes before.
 
 All ways run in turn, `--repeats` times; the table has medians and, for `bare`, the ratio of the medians with the
 smallest and the largest ratio of neighbouring runs. Runs that the results hold already are not made again, so a
@@ -34,7 +35,7 @@ from tasksift.neighbors.groups import Groups, collapse
 from tasksift.neighbors.search import nearest
 from tasksift.vectors import Vectors
 
-WAYS = ("ours", "bare", "merge", "flat", "ivf")
+WAYS = ("ours", "torch", "bare", "merge", "flat", "ivf")
 CASE = ("source", "kind", "rows", "dim", "targets", "dtype", "k")
 
 
@@ -95,6 +96,10 @@ def ways_to_search(arrays: Arrays, groups: Groups, asked: set[str]) -> dict[str,
     ways = {
         "ours": Way(
             partial(nearest, vectors, groups, targets),
+            lambda found: [groups.representative[one.ids] for one in found],
+        ),
+        "torch": Way(
+            partial(nearest, vectors, groups, targets, backend="torch"),
             lambda found: [groups.representative[one.ids] for one in found],
         ),
         "merge": Way(partial(product_and_merge, pool, narrow)),

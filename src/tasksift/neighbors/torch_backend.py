@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasksift.errors import InputError, MissingExtraError
 from tasksift.neighbors.balls import Candidates
-from tasksift.neighbors.distances import LARGEST, Points
+from tasksift.neighbors.distances import LARGEST, Points, scratch, true_pairs
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.kernel import EXACT, UNIT, Rows, pair_units, product_error, tile_units
 from tasksift.vectors import Span, Vectors
@@ -69,24 +69,40 @@ class TorchPoints:
 
     def near(self, block: NDArray[Any], limits: Float | float) -> tuple[Int, Int, Float, Float]:
         """Find the pairs that may be within these squared distances; as `Points.near`."""
-        torch, dim = self.torch, block.shape[1]
-        if self.plain.narrow is None or block.dtype != np.float32 or not _fits(block):
+        if self.plain.narrow is None or block.dtype != np.float32:
             return self.plain.near(block, limits)
-        with _settings(torch, self.device, self.threads):
-            # PyTorch does not take arrays that it must not write to, such as memory maps.
-            rows = torch.from_numpy(block if block.flags.writeable else block.copy()).to(self.device)
-            squares = torch.linalg.vecdot(rows, rows)
-            table = (self.left @ self._round(rows).T).float()
-            # Both factors and the result are rounded, and d products are summed in float32; lengths bound all of it.
-            share = (1.6 * BFLOAT16 if self.device == "cpu" else 0.0) + 4 * (dim + 32) * FLOAT32
-            table -= squares * (0.5 - 2 * dim * FLOAT32) - 1.01 * self.length * (share * squares.sqrt() + TINY) - TINY
-            least = (self.plain.squares - limits) / 2
-            least -= 4 * dim * FLOAT32 * (np.abs(least) + self.plain.squares)
-            reach = table >= torch.from_numpy(least.astype(np.float32)).to(self.device)[:, None]
-            i, j = (index.cpu().numpy() for index in reach.nonzero(as_tuple=True))
+        dim, squares = block.shape[1], np.einsum("ij,ij->i", block, block)
+        if not squares.max(initial=0) < LARGEST**2:
+            return self.plain.near(block, limits)
+        # Both factors and the result are rounded, and d products are summed in float32; lengths bound all of it.
+        share = (1.6 * BFLOAT16 if self.device == "cpu" else 0.0) + 4 * (dim + 32) * FLOAT32
+        column = squares * np.float32(0.5 - 2 * dim * FLOAT32)
+        column -= np.float32(1.01 * self.length) * (np.float32(share) * np.sqrt(squares) + TINY) + TINY
+        least = (self.plain.squares - limits) / 2
+        least -= 4 * dim * FLOAT32 * (np.abs(least) + self.plain.squares)
+        i, j = self._at_least(block, column, least.astype(np.float32)[:, None])
         lower, upper = self.plain.bounds(block, i, j)
         near = lower <= np.broadcast_to(limits, len(self.plain.points))[i]
         return i[near], j[near], lower[near], upper[near]
+
+    def _at_least(self, block: NDArray[Any], column: NDArray[Any], least: NDArray[Any]) -> tuple[Int, Int]:
+        """Where the products of points and rows of the block, less `column`, are no less than `least`."""
+        torch = self.torch
+        if not block.flags.writeable:
+            # PyTorch does not take arrays that it must not write to, such as memory maps.
+            copy = scratch(block.shape, block.dtype)
+            np.copyto(copy, block)
+            block = copy
+        with _settings(torch, self.device, self.threads):
+            rows = torch.from_numpy(block).to(self.device)
+            table = (self.left @ self._round(rows).T).float()
+            if self.device == "cpu":
+                table = table.numpy()
+                table -= column
+                return true_pairs(table >= least)
+            reach = table - torch.from_numpy(column).to(self.device) >= torch.from_numpy(least).to(self.device)
+            i, j = (index.cpu().numpy() for index in reach.nonzero(as_tuple=True))
+            return i, j
 
 
 def device_units(
@@ -151,7 +167,3 @@ def _settings(torch: Any, device: str, threads: int) -> Iterator[None]:
 def _on(torch: Any, device: str, rows: Float) -> tuple[Any, Any]:
     there = torch.from_numpy(rows).to(device)
     return there, torch.linalg.vecdot(there, there)
-
-
-def _fits(block: NDArray[Any]) -> bool:
-    return block.size == 0 or float(np.abs(block).max()) < LARGEST / np.sqrt(block.shape[1])
