@@ -114,6 +114,7 @@ def select(
     scale: Annotated[str | None, _option("scale", KNOBS, "C")] = None,
     sigma: Annotated[str | None, _option("sigma", KNOBS, "D")] = None,
     dim: Annotated[str | None, _option("dim", KNOBS, "N")] = None,
+    backend: Annotated[str | None, _option("backend", KNOBS, "NAME")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -136,7 +137,7 @@ def select(
         "id_column": id_column, "source_column": source_column, "tokenizer": tokenizer, "preset": preset,
         "alpha": alpha, "scale": scale, "breadth": breadth, "sigma": sigma, "draw": draw,
         "max_per_source": max_per_source, "min_per_source": min_per_source, "seed": seed, "dim": dim,
-        "features": features,
+        "backend": backend, "features": features,
     }  # fmt: skip
     with _answering():
         from tasksift.pipeline import run

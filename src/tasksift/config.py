@@ -61,6 +61,9 @@ class RunConfig(BaseModel):
     """TSDS: bandwidth within which rows count as near-duplicates; 0 = none (KNN-Uniform), auto = from the data."""
     dim: int = Field(default=256, ge=1)
     """Dimensions of the default representation."""
+    backend: Literal["numpy", "torch", "cuda"] = "numpy"
+    """What multiplies in search and densities: numpy, torch (PyTorch on the CPU, faster where it has bfloat16 units) or
+    cuda (a GPU). The selection is the same."""
     features: str | None = None
     """Folder in which the pool's features are kept and found again; by default they go when the run is done."""
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from tasksift import __version__
 from tasksift.config import RunConfig
+from tasksift.engines import worker_count
 from tasksift.errors import InputError
-from tasksift.features import SAMPLE_TEXTS, Features, FitSample, given_vectors, lexical_features
+from tasksift.features import SAMPLE_TEXTS, Features, FitSample, given_vectors, lexical_features, pool_workers
 from tasksift.manifest import build_manifest
-from tasksift.memory import estimate_rows, in_words, peak_memory
+from tasksift.memory import estimate_rows, in_words, peak_memory, worker_words
 from tasksift.neighbors.groups import content_keys
 from tasksift.planning import plan_and_draw
 from tasksift.presets import get_preset
@@ -31,7 +32,7 @@ from tasksift.workspace import Workspace
 
 Say = Callable[[str], None]
 
-USUAL_PLAN = 100_000
+USUAL_PLAN = 20_000
 """Rows that a transport plan is taken to mention, for the estimate of memory."""
 
 TARGET_CHARACTERS = 500
@@ -159,7 +160,7 @@ class _Line:
         config = self.config
         counter = TokenCounter(config.tokenizer)
         targets = self._target_texts()
-        given = given_vectors(config) if config.vectors is not None else None
+        given = given_vectors(config, self.progress) if config.vectors is not None else None
         if given is not None:
             targets = self._match_targets(given, targets)
         self._announce(given, len(targets))
@@ -180,10 +181,11 @@ class _Line:
                     self.progress,
                     force=force or config.features is None,
                 )
-        if features is None:
-            context = Context(index.order, index.sources, progress=self.progress)
-        else:
-            context = Context(index.order, index.sources, features.pool, features.target, self.progress)
+        context = Context(index.order, index.sources, backend=config.backend, progress=self.progress)
+        if features is not None:
+            # The keys of a pool of vectors are of their content; those of rows tell nothing of their vectors.
+            keys = None if self.files else index.keys
+            context = replace(context, pool=features.pool, target=features.target, keys=keys)
         planner = self.selector.prepare(context, selector_parameters(config))
         plan, table, drawn = plan_and_draw(config, planner, index, features, self.progress)
         if plan.status == "exhausted":
@@ -235,15 +237,23 @@ class _Line:
         mapped = 4.0 * rows * self.config.dim if lexical else 0.0
         if given is not None:
             mapped = float(sum(shard.nbytes for shard in given.pool.shards))
+        search = self.selector.needs_features and not self.selector.plans_all_rows
+        processes = pool_workers(rows) if lexical else 1
         memory = peak_memory(
             rows,
             targets,
+            dim=given.pool.dim if given is not None else self.config.dim * lexical,
             text=bool(self.files),
-            features=self.selector.needs_features,
             lexical=lexical,
-            planned=rows if self.selector.plans_all_rows else min(rows, USUAL_PLAN),
+            search=search,
+            densities=search and self.selector.kind == "mass",
+            planned=min(rows, USUAL_PLAN) if search else rows,
+            threads=worker_count(),
+            processes=processes,
         )
-        part = f", besides {in_words(mapped)} of vectors mapped from disk" if mapped > 5e7 else ""
+        part = worker_words(processes)
+        if mapped > 5e7:
+            part += f", besides {in_words(mapped)} of vectors mapped from disk"
         self.say(f"about {rows:,} rows, {targets:,} targets; memory about {in_words(memory)}{part}")
 
     def _index(self, given: Features | None, counter: TokenCounter) -> PoolIndex:

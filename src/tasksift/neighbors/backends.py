@@ -37,7 +37,7 @@ def points_for(backend: str) -> Callable[[Float], Measure]:
         return Points
     from tasksift.neighbors.torch_backend import TorchPoints
 
-    return partial(TorchPoints, device=DEVICES[backend])
+    return partial(TorchPoints, device=DEVICES[backend], products="bfloat16" if backend == "torch" else "float32")
 
 
 def check_backend(backend: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.neighbors.distances import Points, squared_distances, true_pairs
+from tasksift.neighbors.distances import LARGEST, Points, squared_distances, true_pairs
 from tasksift.neighbors.frame import ROUNDOFF, Frame, Survey, plain_frame
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.tiles import tiles
@@ -137,9 +137,13 @@ def look(
     `low` and `high` bound the rows' squared distances from the centre. With U the frame's directions,
     |y - m|² = |U(y - m)|² + |across|², and distances across differ by no more than two rows do (Cauchy-Schwarz).
     """
+    if max(float(centre @ centre), float(high.max(initial=0.0))) >= LARGEST**2:
+        coordinates = coordinates.astype(np.float64)
     along = coordinates - origin
     squares = np.einsum("ij,ij->i", along, along).astype(np.float64)
     error = (frame.error + ROUNDOFF) * (3 * float(np.sqrt(centre @ centre)) + 2 * np.sqrt(high))
+    # Squares of tiny coordinates underflow, here and in the product that follows.
+    error += 2 * np.sqrt((along.shape[1] + 1) * float(np.finfo(along.dtype).tiny))
     if frame.basis is None:
         return Local(along, squares, error)
     length, share = np.sqrt(squares), 2 * along.shape[1] * ROUNDOFF
@@ -152,12 +156,14 @@ def look(
 
 def near_pairs(ball: Ball, rows: Local, sigma: float) -> Iterator[tuple[slice, slice, Int, Int]]:
     """Yield (candidates, rows, i, j): tile by tile, the pairs in it that may be within `sigma` of each other."""
-    dtype = rows.coordinates.dtype
-    margin = 2 * (rows.coordinates.shape[1] + 32) * float(np.finfo(dtype).eps) / 2
+    dtype = np.result_type(rows.coordinates, ball.local.coordinates)
+    # With u the unit roundoff, squares of p terms and their product are off by at most p·u of |x|² + |y|² each.
+    margin = 2 * (rows.coordinates.shape[1] + 32) * float(np.finfo(np.float32).eps)
     reach = (sigma + float(ball.local.slack.max()) + rows.slack) * (1 + 1e-6)
-    column = ((1 - margin) * rows.squares - reach**2) / 2
+    with np.errstate(over="ignore"):  # a bandwidth beyond float32 reaches everything
+        column = (((1 - margin) * rows.squares - reach**2) / 2).astype(dtype)
     # One more dimension takes the rows' own terms into the product.
-    right = np.column_stack([rows.coordinates, column.astype(dtype)])
+    right = np.column_stack([rows.coordinates, column])
     least = ((1 - margin) * ball.local.squares / 2).astype(dtype)
     left = np.column_stack([ball.local.coordinates, np.full(len(least), -1, dtype=dtype)])
     for a in range(0, len(left), TILE_ROWS):

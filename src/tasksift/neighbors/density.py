@@ -35,6 +35,9 @@ TABLE_ENTRIES = 2**20
 SPAN_ROWS = 131_072
 """Pool rows that are looked at before the balls look at them: enough for every ball to find some."""
 
+LOOKS = 2**19
+"""Pairs of a ball and a row that are collected before the balls look at them: some 50 MB."""
+
 FEW_PAIRS = 8192
 """A table of so few pairs is measured at once, without a look at coordinates."""
 
@@ -121,45 +124,62 @@ def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: flo
     total = np.zeros(len(candidates.ids), dtype=np.int64)
     raw, there = pool.raw(span), groups.rank[span[0] : span[1]]
     kept = np.flatnonzero(there >= 0)
-    balls, frame = candidates.balls, candidates.frame
-    limits = np.array([(ball.radius + sigma) ** 2 * (1 + 1e-9) for ball in balls])
-    step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(balls)))
-    looks = []
+    limits = np.array([(ball.radius + sigma) ** 2 * (1 + 1e-9) for ball in candidates.balls])
+    step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(limits)))
+    looks: list[tuple[Int, Int, Float, Float]] = []
+    count = 0
     for at in range(0, len(kept), step):
         some = kept[at : at + step]
         block = raw[some[0] : some[-1] + 1] if len(some) == some[-1] + 1 - some[0] else raw[some]
-        near, at_row, below, above = candidates.centres.near(pool.narrow(block), limits)
-        looks.append((near.astype(np.uint32), some[at_row], below, above))
-    if not looks:
-        return total
+        ball, row, low, high = candidates.centres.near(pool.narrow(block), limits)
+        looks.append((ball, some[row], low, high))
+        count += len(ball)
+        if count > LOOKS or at + step >= len(kept):
+            _add_near(total, pool, groups, candidates, sigma, raw, there, looks)
+            looks, count = [], 0
+    return total
+
+
+def _add_near(
+    total: Int,
+    pool: Vectors,
+    groups: Groups,
+    candidates: Candidates,
+    sigma: float,
+    raw: NDArray[Any],
+    there: Int,
+    looks: list[tuple[Int, Int, Float, Float]],
+) -> None:
+    """Add the kernel terms of candidates and rows of a span, given which rows each ball has to look at."""
     ball, row, low, high = (np.concatenate(column) for column in zip(*looks, strict=True))
-    order = np.argsort(ball, kind="stable")
-    starts = np.searchsorted(ball[order], np.arange(len(balls) + 1))
+    order = np.argsort(ball.astype(np.uint32), kind="stable")
+    starts = np.searchsorted(ball[order], np.arange(len(candidates.balls) + 1))
+    frame = candidates.frame
     coordinates = None
     for k in np.flatnonzero(np.diff(starts)):
-        these = order[starts[k] : starts[k + 1]]
-        here, members = row[these], balls[k].members
-        count = len(here) * (members.stop - members.start)
+        these, ours = order[starts[k] : starts[k + 1]], candidates.balls[k]
+        here = row[these]
+        count = len(here) * (ours.members.stop - ours.members.start)
         if count <= FEW_PAIRS:
-            found = iter([(members, slice(None), *np.divmod(np.arange(count), len(here)))])
+            found = iter([(ours.members, slice(None), *np.divmod(np.arange(count), len(here)))])
         else:
             if coordinates is None:
                 # Many rows are near several balls: their coordinates are computed once for all.
-                coordinates, place = _coordinates(pool, raw, row, frame, step)
-            found = near_pairs(balls[k], balls[k].see(frame, coordinates[place[here]], low[these], high[these]), sigma)
+                coordinates, place = _coordinates(pool, raw, row, frame)
+            found = near_pairs(ours, ours.see(frame, coordinates[place[here]], low[these], high[these]), sigma)
         for tile, columns, i, j in found:
             which = here[columns]
             right = Rows(pool, raw[which], there[which], groups.size[there[which]])
             left = pool.exact(candidates.raw[tile])
             total[tile] += tile_units(left, candidates.ids[tile], right, i, j, sigma, refine=frame.basis is not None)
-    return total
 
 
-def _coordinates(pool: Vectors, raw: NDArray[Any], rows: Int, frame: Frame, step: int) -> tuple[NDArray[Any], Int]:
+def _coordinates(pool: Vectors, raw: NDArray[Any], rows: Int, frame: Frame) -> tuple[NDArray[Any], Int]:
     """Coordinates of the given rows of a span, and where each row of the span has its own."""
     seen = np.zeros(len(raw), dtype=bool)
     seen[rows] = True
     used = np.flatnonzero(seen)
+    step = pool.block_rows
     parts = [frame.coordinates(pool.narrow(raw[used[at : at + step]])) for at in range(0, len(used), step)]
     return np.concatenate(parts), np.cumsum(seen) - 1
 
@@ -175,7 +195,10 @@ def prefetched_densities(
     rows = pool.take(groups.representative[ids])
     out = np.empty(len(ids))
     for j in range(len(ids)):
-        kernel = np.maximum(0.0, 1.0 - squared_distances(rows, rows[j]) / (sigma * sigma))
+        if sigma > 0:
+            kernel = np.maximum(0.0, 1.0 - squared_distances(rows, rows[j]) / (sigma * sigma))
+        else:
+            kernel = np.zeros(len(ids))
         kernel[j] = 1.0
         terms = np.repeat(kernel, groups.size[ids]) if (groups.size[ids] > 1).any() else kernel
         out[j] = terms.sum() if max_neighbors is None else np.sort(terms)[::-1][:max_neighbors].sum()

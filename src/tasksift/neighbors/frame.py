@@ -44,7 +44,11 @@ class Frame:
 
     def coordinates(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the coordinates of `rows` (b, d) along the directions: (b, p), or the rows themselves (b, d)."""
-        return rows if self.basis is None else rows @ self.basis
+        if self.basis is None:
+            return rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen: NDArray[Any] = rows @ self.basis
+        return seen if np.isfinite(seen).all() else rows.astype(np.float64) @ self.basis
 
 
 def plain_frame(dim: int) -> Frame:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.engines.local import share
-from tasksift.vectors import Span, Vectors
+from tasksift.vectors import Span, Vectors, widen
 
 Int = NDArray[np.int64]
 
@@ -70,7 +70,7 @@ def content_keys(pool: Vectors, tick: Callable[[int], None] | None = None) -> ND
     def hash_rows(span: Span) -> None:
         raw = pool.raw(span)
         with np.errstate(over="ignore"):
-            values = raw.astype(np.float32) + np.float32(0)
+            values = widen(raw).astype(np.float32, copy=False) + np.float32(0)
         _hash(values, multipliers, out[span[0] : span[1]])
         if raw.dtype.kind != "f" or raw.dtype.itemsize > 4:
             wide = np.flatnonzero((values != raw).any(axis=1))

@@ -121,7 +121,7 @@ class GrowingLists:
         first = int(np.argmin(ends))
         guessed = self._guessed()
         breadth = solve(guessed)
-        if breadth is None and self.depth[first] == len(self.found[first].ids):
+        if self.depth[first] == len(self.found[first].ids):
             shorter = self.length
             self._grow(lists)
             if self.length == shorter or len(self.found[first].ids) == self.depth[first]:

@@ -123,6 +123,7 @@ def product_error(dim: int, squares: float, sigma: float) -> float | None:
 
     `squares` bounds the sum of the two squared lengths.
     """
-    # The product and the squares are each off by at most d roundoffs of |x|² + |y|², and the sums around them by less.
-    error = (4 * dim + 32) * 2.0**-53 * squares / (sigma * sigma) * UNIT
+    # The product and the squares are each off by at most d roundoffs of |x|² + |y|², and the sums around them by less;
+    # subtracting from 1 rounds once more, however small those are.
+    error = ((4 * dim + 32) * squares / (sigma * sigma) + 2) * 2.0**-53 * UNIT
     return error if error < MOST_UNSURE else None

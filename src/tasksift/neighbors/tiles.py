@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.neighbors.distances import LARGEST
+
 Int = NDArray[np.int64]
 
 STRAYS = 4
@@ -42,6 +44,8 @@ def tiles(points: NDArray[Any], sample: NDArray[Any], sigma: float) -> list[Int]
     -----
     Recursive 2-means; of the resulting tree the cheapest cut is kept. Cost: O((r + s·r/32)·d) at the very most.
     """
+    if max(float(np.abs(points).max()), float(np.abs(sample).max()), sigma) > LARGEST:
+        points, sample = points.astype(np.float64), sample.astype(np.float64)
     squares = np.einsum("ij,ij->i", sample, sample)
     per_row = _ROW + _ROW_DIM * points.shape[1]
 

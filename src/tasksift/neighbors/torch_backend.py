@@ -51,12 +51,13 @@ class TorchPoints:
     ----------
     points : float64 (m, d)
     device : {"cpu", "cuda"}
-        On a CPU products are of bfloat16, on a GPU of float32.
+    products : {"bfloat16", "float32"}
+        The one is for CPUs with units for it, and leaves comparing to NumPy; the other for GPUs, where all is done.
     """
 
-    def __init__(self, points: Float, device: str) -> None:
+    def __init__(self, points: Float, device: str, products: str) -> None:
         self.torch = load_torch(device)
-        self.device = device
+        self.device, self.products = device, products
         self.threads = self.torch.get_num_threads()
         # Vectors too long for float32 are left to NumPy, and so are the bounds of the pairs that come out.
         self.plain = Points(points)
@@ -65,7 +66,7 @@ class TorchPoints:
             self.left = self._round(self.torch.from_numpy(self.plain.narrow).to(device))
 
     def _round(self, rows: Any) -> Any:
-        return rows.bfloat16() if self.device == "cpu" else rows
+        return rows.bfloat16() if self.products == "bfloat16" else rows
 
     def near(self, block: NDArray[Any], limits: Float | float) -> tuple[Int, Int, Float, Float]:
         """Find the pairs that may be within these squared distances; as `Points.near`."""
@@ -75,7 +76,7 @@ class TorchPoints:
         if not squares.max(initial=0) < LARGEST**2:
             return self.plain.near(block, limits)
         # Both factors and the result are rounded, and d products are summed in float32; lengths bound all of it.
-        share = (1.6 * BFLOAT16 if self.device == "cpu" else 0.0) + 4 * (dim + 32) * FLOAT32
+        share = (1.6 * BFLOAT16 if self.products == "bfloat16" else 0.0) + 4 * (dim + 32) * FLOAT32
         column = squares * np.float32(0.5 - 2 * dim * FLOAT32)
         column -= np.float32(1.01 * self.length) * (np.float32(share) * np.sqrt(squares) + TINY) + TINY
         least = (self.plain.squares - limits) / 2
@@ -96,7 +97,7 @@ class TorchPoints:
         with _settings(torch, self.device, self.threads):
             rows = torch.from_numpy(block).to(self.device)
             table = (self.left @ self._round(rows).T).float()
-            if self.device == "cpu":
+            if self.products == "bfloat16":
                 table = table.numpy()
                 table -= column
                 return true_pairs(table >= least)

@@ -29,6 +29,10 @@ class Context:
         Source code of every pool row.
     pool, target : Vectors or None
         Features; None for selectors that need none.
+    keys : uint64 (n, 2) or None
+        Content keys of the features, if they are known already.
+    backend : str
+        What multiplies, see `tasksift.neighbors.backends`; it changes no answer.
     progress : callable
     """
 
@@ -36,6 +40,8 @@ class Context:
     sources: NDArray[np.int64]
     pool: Vectors | None = None
     target: Vectors | None = None
+    keys: NDArray[np.uint64] | None = None
+    backend: str = "numpy"
     progress: Progress = silent
 
 
@@ -78,7 +84,15 @@ def _features(context: Context) -> tuple[Vectors, Vectors]:
 
 def _tsds(context: Context, parameters: Mapping[str, Any]) -> Planner:
     pool, target = _features(context)
-    problem = tsds.prepare(pool, target, sigma=parameters["sigma"], order=context.order, progress=context.progress)
+    problem = tsds.prepare(
+        pool,
+        target,
+        sigma=parameters["sigma"],
+        order=context.order,
+        keys=context.keys,
+        backend=context.backend,
+        progress=context.progress,
+    )
     knobs = {name: parameters[name] for name in ("alpha", "scale", "breadth")}
     return lambda budget: problem.plan(budget, **knobs)
 
@@ -89,7 +103,9 @@ def _nearest(context: Context, parameters: Mapping[str, Any]) -> Planner:
 
 
 def _round_robin(context: Context, parameters: Mapping[str, Any]) -> Planner:
-    return round_robin.prepare(*_features(context), **parameters, order=context.order, progress=context.progress).plan
+    return round_robin.prepare(
+        *_features(context), **parameters, order=context.order, backend=context.backend, progress=context.progress
+    ).plan
 
 
 def _random(context: Context, parameters: Mapping[str, Any]) -> Planner:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.neighbors.backends import check_backend
 from tasksift.neighbors.groups import Groups, singletons
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.plan import Links, Plan
@@ -64,13 +65,15 @@ def prepare(
     *,
     tie: Tie = "next",
     order: NDArray[np.int64] | None = None,
+    backend: str = "numpy",
     progress: Progress = silent,
 ) -> Turns:
     """Set the table; the returned `Turns` serves any budget and keeps its neighbour lists. Parameters as in `fit`."""
     if tie not in ("next", "skip"):
         raise InputError(f"tie {tie!r} does not exist; use 'next' or 'skip'")
+    check_backend(backend)
     vectors, targets = check_pair(pool, target)
-    return Turns(vectors, targets, singletons(vectors, order), tie, progress)
+    return Turns(vectors, targets, singletons(vectors, order), tie, backend, progress)
 
 
 @dataclass
@@ -81,6 +84,7 @@ class Turns:
     targets: NDArray[np.float64]
     groups: Groups
     tie: Tie
+    backend: str = "numpy"
     progress: Progress = silent
     found: list[Neighbours] = field(default_factory=list)
 
@@ -91,7 +95,7 @@ class Turns:
         while True:
             if not self.found or len(self.found[0].ids) < length:
                 with self.progress(f"searching {length} neighbours", len(self.pool)) as tick:
-                    self.found = nearest(self.pool, self.groups, self.targets, length, tick)
+                    self.found = nearest(self.pool, self.groups, self.targets, length, tick, backend=self.backend)
             picks = self._pick(min(budget, n))
             if picks is not None:
                 break

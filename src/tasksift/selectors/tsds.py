@@ -23,7 +23,7 @@ from tasksift.progress import Progress, silent
 from tasksift.selectors.inputs import check_pair
 from tasksift.transport.breadth import breadth_for_budget
 from tasksift.transport.certificate import certify
-from tasksift.transport.sweep import Lists, Path, breadth_for_alpha, trace_path, transport_at
+from tasksift.transport.sweep import DUST, Lists, Path, breadth_for_alpha, trace_path, transport_at
 from tasksift.vectors import VectorsLike
 
 
@@ -88,6 +88,7 @@ def prepare(
     *,
     sigma: float | Literal["auto"] = "auto",
     order: NDArray[np.int64] | None = None,
+    keys: NDArray[np.uint64] | None = None,
     prefetch: int | None = None,
     density: Literal["pool", "prefetched"] = "pool",
     max_neighbors: int | None = None,
@@ -99,6 +100,8 @@ def prepare(
 
     Parameters
     ----------
+    keys : uint64 (n, 2), optional
+        The pool's `tasksift.neighbors.groups.content_keys`, if they are known already.
     prefetch : int, optional
         Neighbours fetched per target at first. A converged answer does not depend on it.
     density : {"pool", "prefetched"}
@@ -110,12 +113,12 @@ def prepare(
         What multiplies; the answer is the same.
     """
     vectors, targets = check_pair(pool, target)
-    if sigma != "auto" and not (np.isfinite(sigma) and sigma >= 0):
+    if sigma != "auto" and not 0 <= sigma < 1e150:
         raise InputError(f"sigma {sigma} is out of range; it is a distance >= 0, or auto")
     if density not in ("pool", "prefetched"):
         raise InputError(f"density {density!r} does not exist; use 'pool' or 'prefetched'")
     with progress("looking for exact copies", len(vectors)) as tick:
-        groups = collapse(vectors, order, tick)
+        groups = collapse(vectors, order, tick, keys=keys)
     lists = GrowingLists(vectors, targets, groups, prefetch=prefetch, search=search, backend=backend, progress=progress)
     bandwidth = automatic_bandwidth(vectors, groups, targets, lists.found) if sigma == "auto" else float(sigma)
     if density == "pool":
@@ -189,7 +192,9 @@ class Problem:
         while True:
             lists = self.lists.lists()
             s = solve(lists)
-            if s is not None or not (self.grows and self.lists.deepen(lists, solve)):
+            # Just where a list ends, what comes next is still to be seen: it tells the alpha and proves the optimum.
+            settled = s is not None and (lists.whole or s * (1 + 2 * DUST) < lists.limit)
+            if settled or not (self.grows and self.lists.deepen(lists, solve)):
                 return lists, s
 
     def _ended(self, lists: Lists, path: Path, scale: float, alpha: float | None = None) -> Plan:
