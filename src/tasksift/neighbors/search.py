@@ -147,27 +147,32 @@ class Shelf:
         From then on `limits` holds what is known for certain of the k-th squared distance of each target, or inf.
         """
         with self._lock:
-            order, starts = self._prune(last=True)
-            ids: Int = self._parts[0][1][order]
-            return [ids[a:b] for a, b in pairwise(starts)]
+            (target, ids, lower, _), order, certain = self._sort()
+            self.limits = certain
+            order = order[(lower <= certain[target])[order]]
+            starts = np.searchsorted(target[order], np.arange(len(certain) + 1))
+            return [ids[order[a:b]] for a, b in pairwise(starts)]
 
-    def _prune(self, last: bool = False) -> tuple[Int, Int]:
-        """Drop what cannot be among the k nearest, and say how to sort the rest by targets: (order, starts)."""
+    def _prune(self) -> None:
+        """Drop what cannot be among the k nearest."""
+        columns, _, certain = self._sort()
+        self.limits = np.minimum(self.limits, certain)
+        keep = columns[2] <= certain[columns[0]]
+        self._parts = [tuple(column[keep] for column in columns)]
+        self._count = int(keep.sum())
+
+    def _sort(self) -> tuple[list[NDArray[Any]], Int, Float]:
+        """All candidates in columns, how to sort them by targets, and what is certain of the k-th squared distances."""
         m = len(self.limits)
         empty = (np.empty(0, self._narrow), np.empty(0, np.int64), np.empty(0), np.empty(0))
         columns = [np.concatenate(part) for part in zip(empty, *self._parts, strict=True)]
-        target, _, lower, upper = columns
+        target, upper = columns[0], columns[3]
         order = np.argsort(target, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=m))])
         certain = np.full(m, np.inf)
         for i in np.flatnonzero(np.diff(starts) >= self.k):
             certain[i] = np.partition(upper[order[starts[i] : starts[i + 1]]], self.k - 1)[self.k - 1]
-        self.limits = certain if last else np.minimum(self.limits, certain)
-        keep = lower <= certain[target]
-        self._parts = [tuple(column[keep] for column in columns)]
-        self._count = int(keep.sum())
-        kept = self._parts[0][0]
-        return np.argsort(kept, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(kept, minlength=m))])
+        return columns, order, certain
 
 
 def _guess(pool: Vectors, groups: Groups, targets: Float, k: int) -> Float:
