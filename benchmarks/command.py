@@ -26,7 +26,8 @@ class Run:
     seconds : float
         Wall time of the whole process.
     peak_mb, stated_mb : float
-        Largest resident memory, and what the run said before it started (nan if it said nothing).
+        Largest resident memory, and what the run said before it started (nan if it said nothing), both with the
+        vectors that it maps from disk; only the latter counts worker processes.
     out : Path
         The training file; ``<out>.run`` stands beside it.
     """
@@ -72,9 +73,15 @@ def select(pool: Path | None, out: Path, **options: object) -> Run:
         said = log.read().decode(errors="replace")
     if process.returncode:
         sys.exit(f"{' '.join(command)}\nended with {process.returncode}:\n{said}")
-    stated = re.search(r"peak memory about ([\d.]+) GB", said)
+    stated = re.search(r"memory about ([\d.]+ [GM]B)[^,]*(?:, besides ([\d.]+ [GM]B) of vectors)?", said)
+    stated_mb = sum(map(_megabytes, filter(None, stated.groups()))) if stated else float("nan")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds, usage.ru_maxrss * unit / 1e6, 1000 * float(stated[1]) if stated else float("nan"), out)
+    return Run(seconds, usage.ru_maxrss * unit / 1e6, stated_mb, out)
+
+
+def _megabytes(size: str) -> float:
+    number, unit = size.split()
+    return float(number) * (1000 if unit == "GB" else 1)
 
 
 def earlier(results: Path | None) -> list[dict[str, Any]]:

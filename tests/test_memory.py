@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasksift.memory import estimate_rows, in_words, peak_memory
+from tasksift.memory import embedding_memory, estimate_rows, in_words, peak_memory, worker_words
 from tasksift.rows import expand
 
 WORDS = [f"{k:x}word" for k in range(2000)]
@@ -31,12 +31,23 @@ def test_rows_are_counted_by_footers_and_estimated_from_the_first_lines(tmp_path
 
 
 def test_the_estimate_grows_with_the_pool():
-    run = {"text": True, "features": True, "lexical": True}
-    sizes = [peak_memory(n, 100, **run, planned=n) for n in (10**4, 10**6, 10**7)]
+    run = {"dim": 256, "text": True, "search": True, "densities": True, "threads": 1}
+    sizes = [peak_memory(n, 100, **run, lexical=True, processes=1, planned=n) for n in (10**4, 10**6, 10**7)]
     assert sizes == sorted(sizes)
-    # Whatever is held or done, a plan of few rows of ten million vectors stays within a gigabyte.
-    run = {"text": False, "features": True, "lexical": False}
-    assert 0.3e9 < peak_memory(10**7, 200, **run, planned=10**5) < 1e9
+    # A plan of few rows of ten million vectors takes little more than a tenth of what they would take themselves.
+    run["text"] = False
+    assert 0.5e9 < peak_memory(10**7, 200, **run, lexical=False, processes=1, planned=10**4) < 1.2e9
+
+
+def test_the_estimate_counts_workers():
+    run = {"text": True, "search": True, "densities": True, "planned": 1000}
+    sizes = [peak_memory(10**7, 100, **run, dim=384, lexical=False, threads=k, processes=1) for k in (1, 4, 16)]
+    assert sizes[0] < sizes[1] < sizes[2]
+    sizes = [embedding_memory(256, k) for k in (1, 8, 16)]
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert embedding_memory(64, 1) < sizes[0]
+    assert worker_words(1) == ""
+    assert worker_words(8) == " with 8 worker processes"
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.features import SAMPLE_TEXTS, FitSample, lexical_identity, lexical_store, pool_workers
-from tasksift.memory import estimate_rows
+from tasksift.memory import embedding_memory, estimate_rows, in_words, worker_words
 from tasksift.progress import Progress, silent
 from tasksift.represent.store import FeatureStore, read_manifest
 from tasksift.rows import PoolFile, TextReader, TokenCounter, expand, fingerprint, scan, writing
+from tasksift.rows.ids import ContentDigest
 from tasksift.vectors import Vectors
 from tasksift.workspace import Workspace
-
-BASE, WORKER = 330e6, 80e6
-"""Bytes that this process and a worker take besides the model: the interpreter, its libraries, texts under way."""
-
-FIT_COPIES = 5
-"""How many times the size of the model the fit takes."""
-
-USUAL_WORDS = 50_000
-"""Words and pairs of a model of a pool that is not tiny."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +124,14 @@ def _survey(
         "sample": SAMPLE_TEXTS,
     }
     if not work.is_done("survey", key):
-        sample, rows, digest = FitSample(), 0, blake2b(digest_size=16)
+        sample, rows, digest = FitSample(), 0, ContentDigest()
         with progress("reading the pool", estimate_rows(files) or 0) as tick:
             for part in scan(files, reader, TokenCounter(None), source_column=config.source_column):
-                digest.update(b"".join(part.digests))
+                digest.add(b"".join(part.digests))
                 rows += len(part.texts)
                 sample.add(part.texts)
                 tick(len(part.texts))
-        sample.save(path, rows=rows, digest=digest.hexdigest())
+        sample.save(path, rows=rows, digest=digest.hex())
         work.mark_done("survey", key)
     survey: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     del survey["texts"]
@@ -165,8 +156,6 @@ def _check_folder(config: RunConfig, folder: Path, pool: Any, force: bool) -> No
 def _announce(config: RunConfig, files: list[PoolFile], say: Callable[[str], None]) -> None:
     """Say how large the pool is and what memory it will need."""
     rows = estimate_rows(files)
-    model = 4.0 * USUAL_WORDS * config.dim
-    workers = pool_workers(rows) if rows is not None else 1
-    more = f", and {(WORKER + model) / 1e9:.1f} GB in each of {workers} worker processes" if workers > 1 else ""
+    processes = pool_workers(rows) if rows is not None else 1
     size = f"about {rows:,} rows; " if rows is not None else ""
-    say(f"{size}peak memory about {(BASE + FIT_COPIES * model) / 1e9:.1f} GB{more}")
+    say(f"{size}memory about {in_words(embedding_memory(config.dim, processes))}{worker_words(processes)}")

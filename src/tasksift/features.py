@@ -40,6 +40,9 @@ BATCHES = 16
 MOST_WORKERS = 8
 """Worker processes at most: one process reads for all of them, and cannot keep more of them busy."""
 
+BATCH_CHARACTERS = 2**22
+"""A batch is cut where its texts are longer than so many characters together."""
+
 WORTH_SHARDS = 3
 """From how many shards on worker processes save more time than it takes to start them, about half a second."""
 
@@ -53,12 +56,13 @@ class Features:
     about: dict[str, Any]
 
 
-def given_vectors(config: RunConfig) -> Features:
+def given_vectors(config: RunConfig, progress: Progress) -> Features:
     """Open the vectors that the user brought."""
     assert config.vectors is not None
     assert config.target_vectors is not None
-    pool = load_vectors(config.vectors, normalize=config.normalize, what="--vectors")
-    target = load_vectors(config.target_vectors, normalize=config.normalize, what="--target-vectors")
+    load = partial(load_vectors, normalize=config.normalize, progress=progress)
+    pool = load(config.vectors, what="--vectors")
+    target = load(config.target_vectors, what="--target-vectors")
     if pool.dim != target.dim:
         raise InputError(
             f"--vectors {config.vectors} has {pool.dim} dimensions and --target-vectors {config.target_vectors} has "
@@ -176,7 +180,8 @@ def lexical_store(
         tick(min(k * SHARD_ROWS, rows))
         left = rows - k * SHARD_ROWS
         if left > 0:
-            batches = _after(k * SHARD_ROWS, iter_texts(files, reader, max(1, SHARD_ROWS // BATCHES)))
+            texts = iter_texts(files, reader, max(1, SHARD_ROWS // BATCHES))
+            batches = _short(_after(k * SHARD_ROWS, texts))
             workers = pool_workers(left)
             load = partial(tfidf.Tfidf.load, folder / "model")
             parts = (
@@ -208,6 +213,18 @@ def _after(skip: int, batches: Iterable[list[str]]) -> Iterator[list[str]]:
         if skip < len(batch):
             yield batch[skip:]
         skip = max(0, skip - len(batch))
+
+
+def _short(batches: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Cut batches whose texts are long, as several wait for each worker."""
+    for batch in batches:
+        start = length = 0
+        for k, text in enumerate(batch):
+            length += len(text)
+            if length > BATCH_CHARACTERS and k > start:
+                yield batch[start:k]
+                start, length = k, len(text)
+        yield batch[start:]
 
 
 def _shards(parts: Iterable[Float]) -> Iterator[Float]:

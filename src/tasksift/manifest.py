@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tasksift import __version__
 from tasksift.config import RunConfig
 from tasksift.plan import Plan
@@ -44,7 +42,6 @@ def build_manifest(
     notes : list of str
         What the user was told on the way.
     """
-    counts = np.bincount(index.sources, minlength=len(index.source_names))
     return {
         "tasksift": __version__,
         "preset": {"name": config.preset, "summary": preset.summary, "paper": preset.paper},
@@ -55,7 +52,7 @@ def build_manifest(
             "tokens": None if index.tokens is None else int(index.tokens.sum()),
             "token_rule": tokens,
             "digest": index.digest,
-            "sources": dict(sorted(zip(index.source_names, counts.tolist(), strict=True))),
+            "sources": dict(sorted(zip(index.source_names, index.source_counts.tolist(), strict=True))),
         },
         "target": {"files": [_file(file) for file in target_files] or [config.target_vectors], "rows": targets},
         "representation": about,

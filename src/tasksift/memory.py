@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tasksift.neighbors.density import SPAN_ROWS
+from tasksift.neighbors.search import SAMPLE_ROWS, SAMPLE_SHARE
 from tasksift.rows import PoolFile
 from tasksift.rows.raw import lines
+from tasksift.selectors import nearest
+from tasksift.vectors import BLOCK_BYTES
 
-BASE = 130e6
+BASE = 125e6
 """The interpreter and its libraries."""
 
 READING = 130e6
-"""Batches of rows with their text, and the sample of them."""
-
-HASHING = 135e6
-"""Blocks of vectors of which ids are made."""
-
-FITTING = 420e6
-"""Words, counts and projection while the default representation is fitted."""
+"""Batches of rows with their text, and the sample of them; little of it is given back afterwards."""
 
 INDEX_ROW = 24
 """The index of a pool: key and rank."""
@@ -31,19 +29,34 @@ TEXT_ROW = 8
 SORTING_ROW = 17
 """While the rows are ranked."""
 
-GROUP_ROW = 32
-"""Copies collapsed to groups."""
+FITTING, FIT_COPIES = 35e6, 5
+"""While the default representation is fitted: words and counts, and so many times the size of the model."""
 
-LIST_ENTRY = 32
-"""One neighbour of one target."""
+USUAL_WORDS = 50_000
+"""Words and pairs of a model of a pool that is not tiny."""
 
-LIST_LENGTH = 4096
-"""Neighbours of one target that a run is taken to look at."""
+EMBEDDING, WORKER = 130e6, 75e6
+"""While the pool is embedded: this process, and each worker process besides the model, which all share."""
 
-PLANNING = 180e6
-"""Drawing from a plan and writing it, of which the writer's buffers are most."""
+GROUP_ROW = 24
+"""Copies collapsed to groups, and as much while they are."""
 
-PLAN_ROW = 180
+LIST_ENTRY, LIST_LENGTH = 100, 2048
+"""One neighbour of one target while it is searched, and how many a target usually has."""
+
+CANDIDATES, CANDIDATE_COPIES = 10_000, 4
+"""Rows that usually get a density, and how often their vectors are held for that."""
+
+SPAN_ROW = 2400
+"""A row of a span of the pool while densities are summed: the candidates' balls that it is near to, some 20."""
+
+SIMILARITY_BLOCKS, SIMILARITY_ENTRY, SIMILARITY_ROW = 9, 28, 24
+"""While similarities are measured: blocks of vectors, a row and a target, and a row that is planned."""
+
+PLANNING = 30e6
+"""Drawing from a plan and writing it."""
+
+PLAN_ROW = 230
 """A row that the plan mentions, drawn from and written."""
 
 PROBE_LINES = 500
@@ -79,8 +92,20 @@ def estimate_rows(files: Sequence[PoolFile]) -> int | None:
     return max(1, round(total))
 
 
-def peak_memory(rows: int, targets: int, *, text: bool, features: bool, lexical: bool, planned: int) -> float:
-    """Peak of the memory that a run takes for itself, in bytes.
+def peak_memory(
+    rows: int,
+    targets: int,
+    *,
+    dim: int,
+    text: bool,
+    lexical: bool,
+    search: bool,
+    densities: bool,
+    planned: int,
+    threads: int,
+    processes: int,
+) -> float:
+    """Peak of the memory that a run takes for itself, its worker processes included, in bytes.
 
     Vectors mapped from disk are not counted: their pages go when memory is short.
 
@@ -88,30 +113,59 @@ def peak_memory(rows: int, targets: int, *, text: bool, features: bool, lexical:
     ----------
     rows, targets : int
         Size of the pool, number of targets.
-    text : bool
-        Whether the pool has rows, or vectors only.
-    features : bool
-        Whether the selector looks at vectors.
-    lexical : bool
-        Whether the default representation is fitted.
+    dim : int
+        Dimensions of the vectors; 0 where none are looked at.
+    text, lexical : bool
+        Whether the pool has rows and not vectors only, and whether the default representation is fitted to them.
+    search, densities : bool
+        Whether neighbours of the targets are searched, and whether these get densities.
     planned : int
         Rows that the plan will mention: all for score plans and random, some for transport.
+    threads, processes : int
+        Workers of either kind.
 
     Notes
     -----
-    What a run holds throughout, and the largest of its stages: reading, ranking, fitting, searching, drawing and
-    writing. The constants are measured.
+    What a run holds throughout, and the largest of its stages: ranking, embedding, collapsing copies, searching,
+    summing densities, measuring similarities, drawing and writing. The constants are measured. How far the lists of
+    neighbours are followed, and so how many rows get a density and how many of these each row is near to, is not known
+    before; a usual run is taken. Near alpha 0, or for a large part of the pool, densities take more: up to half a
+    gigabyte, and as much for each thread.
     """
-    held = BASE + (INDEX_ROW + (TEXT_ROW if text else 0)) * rows
-    lists = LIST_ENTRY * targets * min(rows, LIST_LENGTH)
-    stages = [
-        READING if text else HASHING,
-        SORTING_ROW * rows,
-        FITTING if lexical else 0,
-        GROUP_ROW * rows + lists if features else 0,
-        PLANNING + PLAN_ROW * planned,
-    ]
-    return float(held + max(stages))
+    held = BASE + (INDEX_ROW + (TEXT_ROW if text else 0)) * rows + (READING if text else 0)
+    stages = [float(SORTING_ROW * rows), PLANNING + PLAN_ROW * planned]
+    if lexical:
+        stages.append(_embedding(dim, processes))
+    if dim and (densities or not search):  # other searches know the distances of what they plan
+        block_rows = max(1, BLOCK_BYTES // (4 * dim))
+        table = SIMILARITY_ENTRY * min(nearest.TABLE_ENTRIES, targets * min(block_rows, rows))
+        blocks = min(threads, planned / block_rows)
+        stages.append(blocks * (SIMILARITY_BLOCKS * BLOCK_BYTES + table) + SIMILARITY_ROW * planned)
+    if search:
+        sampled = 2 * 4 * dim * min(rows // SAMPLE_SHARE, SAMPLE_ROWS)
+        tables = 3 * BLOCK_BYTES * min(threads, rows * dim * 4 / BLOCK_BYTES)
+        lists = LIST_ENTRY * targets * min(rows, LIST_LENGTH) if densities else 0
+        stages += [2.0 * GROUP_ROW * rows, GROUP_ROW * rows + sampled + lists + tables]
+        if densities:
+            spans = SPAN_ROW * min(SPAN_ROWS * threads, rows // 4)
+            candidates = 4 * dim * CANDIDATE_COPIES * min(rows, CANDIDATES)
+            stages.append((GROUP_ROW + 8) * rows + candidates + spans)
+    return held + max(stages)
+
+
+def embedding_memory(dim: int, processes: int) -> float:
+    """Peak of the memory that embedding a pool takes, its worker processes included, in bytes; as in `peak_memory`."""
+    return BASE + READING + _embedding(dim, processes)
+
+
+def _embedding(dim: int, processes: int) -> float:
+    workers = WORKER * processes if processes > 1 else 0
+    return max(FITTING + FIT_COPIES * 4.0 * USUAL_WORDS * dim, EMBEDDING + workers)
+
+
+def worker_words(processes: int) -> str:
+    """What is said of worker processes that an estimate includes."""
+    return f" with {processes} worker processes" if processes > 1 else ""
 
 
 def in_words(size: float) -> str:

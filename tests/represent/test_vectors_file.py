@@ -47,6 +47,24 @@ def test_shards_stack_in_natural_order(tmp_path_factory, order, pad):
     assert vectors.take(np.arange(14))[::2, 0].tolist() == [1, 2, 3, 10, 11, 12, 101]
 
 
+def test_bfloat16(tmp_path):
+    bits = ROWS.view(np.uint32) & np.uint32(0xFFFF0000)
+    np.save(tmp_path / "v.npy", (bits >> 16).astype(np.uint16).view("V2"))  # as numpy.save writes that of ml_dtypes
+    vectors = load(tmp_path / "v.npy")
+    assert np.array_equal(vectors.take(np.arange(12)), bits.view(np.float32).astype(np.float64))
+    assert unit_length(load(tmp_path / "v.npy", normalize=True))
+    bits[5, 1] = np.float32(np.inf).view(np.uint32)
+    np.save(tmp_path / "v.npy", (bits >> 16).astype(np.uint16).view("V2"))
+    assert "row 5 holds a NaN" in refusal(tmp_path / "v.npy")
+
+
+def test_rows_are_checked_once(tmp_path, monkeypatch):
+    np.save(tmp_path / "v.npy", ROWS)
+    vectors = load(tmp_path / "v.npy")
+    monkeypatch.setattr(vectors_module.Vectors, "raw", lambda *_: pytest.fail("read again"))
+    vectors.check_finite()
+
+
 def test_empty_shards_are_skipped(tmp_path):
     for number, rows in enumerate([ROWS[:5], ROWS[:0], ROWS[5:]]):
         np.save(tmp_path / f"{number}.npy", rows)
@@ -105,7 +123,7 @@ def test_pickles_are_never_loaded(tmp_path):
         (np.ones((2, 3), complex), "complex128, not real numbers"),
         (np.ones((2, 3), bool), "bool, not real numbers"),
         (np.full((2, 3), "a"), "not real numbers"),
-        (np.ones((2, 3), np.int16).view("V2"), "V2, not real numbers; save it as float32"),
+        (np.ones((2, 3), np.int32).view("V4"), "V4, not real numbers; save it as float32"),
         (np.ones((2, 3), [("é", "f4")]), "not real numbers"),
         (np.ones((0, 3)), "is empty: it has 0 rows"),
         (np.ones((3, 0)), "0 dimensions"),

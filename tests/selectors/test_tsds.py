@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from oracles import SHARED, density, distances, objective, queue_breadth
 
+import tasksift.pipeline
 from tasksift.errors import InputError
-from tasksift.neighbors import growing
+from tasksift.neighbors import groups, growing
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.selectors import tsds
+from tasksift.vectors import Vectors
 
 TOY = SHARED / "data" / "toy"
 needs_toy = pytest.mark.skipif(not TOY.is_dir(), reason="the toy vectors are not part of the project")
@@ -232,6 +234,7 @@ def test_checks_are_not_asserts():
 import numpy as np
 from tasksift.errors import InputError
 from tasksift.selectors import tsds
+from tasksift.vectors import Vectors
 rng = np.random.default_rng(0)
 pool = np.repeat(rng.normal(size=(20, 4)), 10, axis=0) + 0.05 * rng.normal(size=(200, 4))
 print(abs(tsds.fit(pool, pool[:9] + 0.01, alpha=1.0, sigma=0.75).values.sum() - 1) < 1e-12)
@@ -298,3 +301,27 @@ def test_one_problem_answers_every_knob():
         again = problem.plan(**knob)
         np.testing.assert_array_equal(once.ids, again.ids)
         np.testing.assert_array_equal(once.values, again.values)
+
+
+def test_keys_that_are_known_are_not_computed_again(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, target = rng.normal(size=(300, 5)), rng.normal(size=(4, 5))
+    rows[100:150] = rows[:50]
+    plan = tsds.fit(rows, target, budget=20)
+    keys = groups.content_keys(Vectors(rows))
+    np.save(tmp_path / "pool.npy", rows)
+    np.save(tmp_path / "target.npy", target)
+
+    def hash_targets(pool, tick):
+        assert len(pool) == len(target)
+        return content_keys(pool, tick)
+
+    content_keys = groups.content_keys
+    monkeypatch.setattr(groups, "content_keys", hash_targets)
+    again = tsds.fit(rows, target, budget=20, keys=keys)
+    assert np.array_equal(again.ids, plan.ids)
+    assert np.array_equal(again.values, plan.values)
+    with pytest.raises(AssertionError):
+        tsds.fit(rows, target, budget=20)
+    vectors, targets = str(tmp_path / "pool.npy"), str(tmp_path / "target.npy")
+    assert len(tasksift.pipeline.select(vectors=vectors, target_vectors=targets, budget=20)) == 20

@@ -1,6 +1,6 @@
 """Local processes: one function over a stream of batches, results in the order of the batches, bounded memory.
 
-The processes are loky's, which joblib brings: they start without importing the user's script, so a script needs no
+The processes are loky's: they start without importing the user's script, so a script needs no
 ``if __name__ == "__main__":``.
 """
 
@@ -77,7 +77,7 @@ def in_processes(
     the batches under way; workers whose parent was killed leave within `WATCH_SECONDS`. Workers do not see Ctrl-C,
     which is the parent's to answer.
     """
-    from joblib.externals.loky import ProcessPoolExecutor
+    from loky import ProcessPoolExecutor
 
     waiting: deque[Future[Result]] = deque()
     try:

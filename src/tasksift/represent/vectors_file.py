@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from tasksift.engines.local import share
 from tasksift.errors import InputError
+from tasksift.progress import Progress, silent
 from tasksift.represent.store import open_store, read_manifest, shard_path
-from tasksift.vectors import Vectors
+from tasksift.vectors import Span, Vectors, is_real
 
 
-def load_vectors(path: str | Path, *, normalize: bool, what: str) -> Vectors:
+def load_vectors(path: str | Path, *, normalize: bool, what: str, progress: Progress = silent) -> Vectors:
     """Open vectors on disk and check every row of them.
 
     Parameters
     ----------
     path : str or Path
-        A `.npy` file of shape (n, d), any real dtype; or a folder of them, stacked in natural order (shard-2 before
-        shard-10; other files are ignored); or the folder of a finished feature store.
+        A `.npy` file of shape (n, d), any real dtype or the bfloat16 of `ml_dtypes`; or a folder of them, stacked in
+        natural order (shard-2 before shard-10; other files are ignored); or the folder of a finished feature store.
     normalize : bool
         Whether rows will be scaled to unit length when read.
     what : str
         How messages call these vectors, as the option ``--vectors``.
+    progress : callable
+        Shows how far they are checked.
 
     Returns
     -------
     Vectors
-        Over memory maps.
+        Over memory maps, `checked`.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def load_vectors(path: str | Path, *, normalize: bool, what: str) -> Vectors:
 
     Notes
     -----
-    Cost: one sequential read in blocks of `tasksift.vectors.BLOCK_BYTES`. Nothing is ever unpickled.
+    Cost: one read, shared by all workers. Nothing is ever unpickled.
     """
     path = Path(path)
     name = f"{what} {path}"
@@ -60,9 +65,17 @@ def load_vectors(path: str | Path, *, normalize: bool, what: str) -> Vectors:
     for file, dim in dims.items():
         if dim != dims[first]:
             raise InputError(f"{name}: {file.name} has {dim} dimensions and {first.name} has {dims[first]}")
-    for file, array in maps.items():
-        _check_rows(array, f"{what} {file}", normalize)
-    return Vectors(list(maps.values()), normalize=normalize, name=name)
+    vectors = Vectors(list(maps.values()), normalize=normalize, name=name)
+    with progress("checking the vectors", len(vectors)) as tick:
+        spans = vectors.spans()
+        for span, fault in zip(spans, share(partial(_fault, vectors), spans), strict=True):
+            if fault is not None:
+                row, words = fault
+                k = int(np.searchsorted(vectors.starts, row, side="right")) - 1
+                raise InputError(f"{what} {list(maps)[k]}: row {row - vectors.starts[k]} {words}")
+            tick(span[1] - span[0])
+    vectors.checked = True
+    return vectors
 
 
 def unit_length(vectors: Vectors, *, rows: int = 1000, tolerance: float = 1e-3) -> bool:
@@ -108,7 +121,7 @@ def _map(path: Path, name: str) -> NDArray[np.generic]:
         raise InputError(f"{name} cannot be read: {error.strerror}") from error
     if dtype.hasobject:
         raise InputError(f"{name} holds pickled Python objects, which are never loaded; save it as float32")
-    if dtype.kind not in "fiu":
+    if not is_real(dtype):
         raise InputError(f"{name} holds {dtype}, not real numbers; save it as float32")
     if len(shape) != 2:
         raise InputError(f"{name} has shape {shape}; vectors are a table of rows × dimensions")
@@ -125,18 +138,20 @@ def _map(path: Path, name: str) -> NDArray[np.generic]:
         raise InputError(f"{name} cannot be mapped: {error.strerror}") from error
 
 
-def _check_rows(shard: NDArray[np.generic], name: str, normalize: bool) -> None:
-    """Refuse values that are not finite in float32 and, if rows are to be scaled, zero rows."""
-    for start, block in Vectors(shard).raw_blocks():
-        with np.errstate(over="ignore"):
-            values = block.astype(np.float32, copy=False)
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            row = start + int(np.argmin(finite))
-            raise InputError(
-                f"{name}: row {row} holds a NaN, an infinite value or one beyond float32; remove it or embed it again"
-            )
-        directed = values.any(axis=1)
-        if normalize and not directed.all():
-            row = start + int(np.argmin(directed))
-            raise InputError(f"{name}: row {row} is zero and has no direction; pass --no-normalize or remove it")
+def _fault(vectors: Vectors, span: Span) -> tuple[int, str] | None:
+    """Find the first row that is not finite in float32 or, if rows are to be scaled, that is zero, and say so."""
+    raw = vectors.raw(span)
+    with np.errstate(over="ignore"):
+        values = raw.astype(np.float32, copy=False)
+        squares = np.einsum("ij,ij->i", values, values)
+    # As a rule one pass is enough: a sum of squares is finite only if every value is, and not 0 only if one is not.
+    if np.isfinite(squares).all() and (squares.all() or not vectors.normalize):
+        return None
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        words = "holds a NaN, an infinite value or one beyond float32; remove it or embed it again"
+        return span[0] + int(np.argmin(finite)), words
+    directed = values.any(axis=1)
+    if vectors.normalize and not directed.all():
+        return span[0] + int(np.argmin(directed)), "is zero and has no direction; pass --no-normalize or remove it"
+    return None

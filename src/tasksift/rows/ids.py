@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from binascii import hexlify
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,21 @@ DIGEST_BYTES = 16
 
 CHUNK_ROWS = 2**20
 """Ids of one chunk: far from the 2 GB of text at which Arrow's offsets end."""
+
+
+class ContentDigest:
+    """The digest of a pool: of the digests of all its rows, in their order."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=DIGEST_BYTES)
+
+    def add(self, digests: bytes | memoryview) -> None:
+        """See the next rows, `DIGEST_BYTES` each."""
+        self._hash.update(digests)
+
+    def hex(self) -> str:
+        """Return the digest of the rows seen so far."""
+        return self._hash.hexdigest()
 
 
 def rank_keys(keys: Keys) -> tuple[Int, NDArray[np.int32] | None]:

@@ -6,7 +6,6 @@ import json
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasksift.rows.ids import CHUNK_ROWS, DIGEST_BYTES, Int, Keys, check_user_ids, make_ids, rank_keys, rank_names
+from tasksift.rows.ids import (
+    CHUNK_ROWS,
+    DIGEST_BYTES,
+    ContentDigest,
+    Int,
+    Keys,
+    check_user_ids,
+    make_ids,
+    rank_keys,
+    rank_names,
+)
 from tasksift.rows.scan import scan
 from tasksift.rows.sources import PoolFile
 from tasksift.rows.text import TextReader
@@ -197,13 +206,13 @@ def build_index(
     source_codes, tokens, digests = array("i"), array("i"), bytearray()
     user_ids: list[pa.Array] = []
     sizes = [0] * len(files)
-    content = blake2b(digest_size=16)
+    content = ContentDigest()
     for part in scan(list(files), reader, counter, id_column=id_column, source_column=source_column):
         sizes[part.file] += len(part.texts)
         source_codes.extend(sources.setdefault(name, len(sources)) for name in part.sources)
         tokens.extend(part.tokens)
         some = b"".join(part.digests)
-        content.update(some)
+        content.add(some)
         if part.user_ids is None:
             digests += some
         else:
@@ -214,7 +223,7 @@ def build_index(
         check_user_ids(names)
     return PoolIndex(
         names if id_column is not None else np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
-        content.hexdigest(),
+        content.hex(),
         [(file.path, size) for file, size in zip(files, sizes, strict=True)],
         list(sources),
         np.frombuffer(source_codes, dtype=np.int32) if len(sources) > 1 else None,
@@ -225,8 +234,9 @@ def build_index(
 def index_vectors(keys: Keys, name: str) -> PoolIndex:
     """Index a pool that consists of vectors only: ids from their content keys, shape (n, 2), one source, no tokens."""
     keys = np.ascontiguousarray(keys)
-    content = blake2b(keys.reshape(-1).data, digest_size=16).hexdigest()
-    return PoolIndex(keys, content, [(name, len(keys))], [name])
+    content = ContentDigest()
+    content.add(keys.reshape(-1).data)
+    return PoolIndex(keys, content.hex(), [(name, len(keys))], [name])
 
 
 def nulls(n: int, kind: pa.DataType) -> pa.Array:
