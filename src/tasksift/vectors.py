@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -83,11 +83,6 @@ class Vectors:
             for first, shard in zip(self.starts, self.shards, strict=False)
             for at in range(0, len(shard), step)
         ]
-
-    def raw_blocks(self, rows: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (position of the first row, at most `rows` rows as stored)."""
-        for span in self.spans(rows):
-            yield span[0], self.raw(span)
 
     def raw(self, span: Span) -> NDArray[Any]:
         """Return the rows of a span as stored, without copying them; bfloat16 is widened to float32."""

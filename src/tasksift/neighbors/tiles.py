@@ -49,25 +49,27 @@ def tiles(points: NDArray[Any], sample: NDArray[Any], sigma: float) -> list[Int]
     squares = np.einsum("ij,ij->i", sample, sample)
     per_row = _ROW + _ROW_DIM * points.shape[1]
 
-    def cut(members: Int, depth: int) -> tuple[float, list[Int]]:
-        here = points[members]
-        centre = here.mean(axis=0)
-        offset = here - centre
+    def look(members: Int) -> tuple[float, NDArray[np.bool_] | None]:
+        """What it costs to compare these as one ball, and how to halve it if there may be something to gain."""
+        offset = points[members]
+        centre = offset.mean(axis=0)
+        offset -= centre
         radius = float(np.sqrt(np.einsum("ij,ij->i", offset, offset).max()))
         apart = squares - 2 * (sample @ centre) + centre @ centre
         near = float((apart <= (radius + sigma) ** 2).mean())
         whole = near * (_COLUMN + _PAIR * len(members))
         # Two balls cost two looks at every row; there must be that much to gain.
-        if len(members) == 1 or depth == DEEPEST or whole <= per_row or radius == 0:
-            return per_row + whole, [members]
-        first = _halve(offset)
-        if first.all() or not first.any():
-            return per_row + whole, [members]
+        if len(members) == 1 or whole <= per_row or radius == 0:
+            return per_row + whole, None
+        return per_row + whole, _halve(offset)
+
+    def cut(members: Int, depth: int) -> tuple[float, list[Int]]:
+        cost, first = look(members)
+        if first is None or depth == DEEPEST or first.all() or not first.any():
+            return cost, [members]
         cost_a, balls_a = cut(members[first], depth + 1)
         cost_b, balls_b = cut(members[~first], depth + 1)
-        if cost_a + cost_b < per_row + whole:
-            return cost_a + cost_b, balls_a + balls_b
-        return per_row + whole, [members]
+        return min((cost, [members]), (cost_a + cost_b, balls_a + balls_b), key=lambda way: way[0])
 
     return _gather(points, cut(np.arange(len(points)), 0)[1])
 
@@ -95,14 +97,17 @@ def _gather(points: NDArray[Any], balls: list[Int]) -> list[Int]:
 
 
 def _halve(offset: NDArray[Any]) -> NDArray[np.bool_]:
-    """Split points in two by 2-means that starts from two far ones: bool (c,)."""
-    one = offset[np.einsum("ij,ij->i", offset, offset).argmax()]
-    apart = offset - one
-    other = offset[np.einsum("ij,ij->i", apart, apart).argmax()]
+    """Split points, given around their mean (c, d), in two by 2-means that starts from two far ones: bool (c,)."""
+    squares = np.einsum("ij,ij->i", offset, offset)
+    one = offset[squares.argmax()]
+    other = offset[(squares - 2 * (offset @ one)).argmax()]
     first = np.zeros(len(offset), dtype=bool)
     for _ in range(STEPS):
         first = offset @ (one - other) > (one @ one - other @ other) / 2
         if first.all() or not first.any():
             break
-        one, other = offset[first].mean(axis=0), offset[~first].mean(axis=0)
+        weights = first.astype(offset.dtype)
+        total, count = weights @ offset, weights.sum()
+        # Offsets from their mean add up to nothing.
+        one, other = total / count, -total / (len(offset) - count)
     return first
