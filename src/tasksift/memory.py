@@ -47,7 +47,7 @@ LIST_ENTRY, LIST_LENGTH = 100, 2048
 CANDIDATES, CANDIDATE_COPIES = 10_000, 4
 """Rows that usually get a density, and how often their vectors are held for that."""
 
-SPAN_ROW = 2400
+SPAN_ROW = 900
 """A row of a span of the pool while densities are summed: the candidates' balls that it is near to, some 20."""
 
 SIMILARITY_BLOCKS, SIMILARITY_ENTRY, SIMILARITY_ROW = 9, 28, 24
