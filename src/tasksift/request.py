@@ -12,6 +12,7 @@ from tasksift.draw import Budget
 from tasksift.draw.budget import parse_limit
 from tasksift.draw.limits import check_limits
 from tasksift.errors import InputError
+from tasksift.neighbors.backends import check_backend
 from tasksift.plan import LEGAL_DRAWS
 from tasksift.presets import get_preset
 from tasksift.rows import PoolFile
@@ -47,6 +48,7 @@ def selector_parameters(config: RunConfig) -> dict[str, Any]:
 
 def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFile]) -> None:
     """Say what is missing before anything is read."""
+    check_backend(config.backend)
     if not files and config.vectors is None:
         raise InputError("there is no pool: name files, folders or hf:NAME, or give --vectors")
     for name in ("id_column", "source_column", "text_template"):

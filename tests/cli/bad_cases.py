@@ -388,6 +388,7 @@ OPTIONS = [
     option_case("seed=-1", "--seed=-1", "--seed", "-1", "0"),
     option_case("draw-for-preset", "--preset nearest --draw systematic", "--draw systematic does not fit", "use top"),
     option_case("draw", "--draw lottery", "--draw", "lottery", "systematic"),
+    option_case("backend", "--backend jax", "--backend", "jax", "numpy"),
     option_case("alpha-of-random", "--preset random --alpha 0.5", "--alpha does not apply to --preset random", "leave"),
     option_case("tokenizer-missing", "--tokenizer tok.json", "tokenizer tok.json", "No such file"),
     option_case(
