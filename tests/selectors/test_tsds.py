@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from oracles import SHARED, density, distances, objective, queue_breadth
 
-import tasksift.pipeline
 from tasksift.errors import InputError
 from tasksift.neighbors import groups, growing
 from tasksift.neighbors.search import Neighbours, nearest
@@ -301,27 +300,3 @@ def test_one_problem_answers_every_knob():
         again = problem.plan(**knob)
         np.testing.assert_array_equal(once.ids, again.ids)
         np.testing.assert_array_equal(once.values, again.values)
-
-
-def test_keys_that_are_known_are_not_computed_again(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    rows, target = rng.normal(size=(300, 5)), rng.normal(size=(4, 5))
-    rows[100:150] = rows[:50]
-    plan = tsds.fit(rows, target, budget=20)
-    keys = groups.content_keys(Vectors(rows))
-    np.save(tmp_path / "pool.npy", rows)
-    np.save(tmp_path / "target.npy", target)
-
-    def hash_targets(pool, tick):
-        assert len(pool) == len(target)
-        return content_keys(pool, tick)
-
-    content_keys = groups.content_keys
-    monkeypatch.setattr(groups, "content_keys", hash_targets)
-    again = tsds.fit(rows, target, budget=20, keys=keys)
-    assert np.array_equal(again.ids, plan.ids)
-    assert np.array_equal(again.values, plan.values)
-    with pytest.raises(AssertionError):
-        tsds.fit(rows, target, budget=20)
-    vectors, targets = str(tmp_path / "pool.npy"), str(tmp_path / "target.npy")
-    assert len(tasksift.pipeline.select(vectors=vectors, target_vectors=targets, budget=20)) == 20
