@@ -8,10 +8,9 @@ import pytest
 from oracles import SHARED, density, distances, objective, queue_breadth
 
 from tasksift.errors import InputError
-from tasksift.neighbors import groups, growing
+from tasksift.neighbors import growing
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.selectors import tsds
-from tasksift.vectors import Vectors
 
 TOY = SHARED / "data" / "toy"
 needs_toy = pytest.mark.skipif(not TOY.is_dir(), reason="the toy vectors are not part of the project")
@@ -233,7 +232,6 @@ def test_checks_are_not_asserts():
 import numpy as np
 from tasksift.errors import InputError
 from tasksift.selectors import tsds
-from tasksift.vectors import Vectors
 rng = np.random.default_rng(0)
 pool = np.repeat(rng.normal(size=(20, 4)), 10, axis=0) + 0.05 * rng.normal(size=(200, 4))
 print(abs(tsds.fit(pool, pool[:9] + 0.01, alpha=1.0, sigma=0.75).values.sum() - 1) < 1e-12)
