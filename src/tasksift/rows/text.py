@@ -9,10 +9,11 @@ from typing import Any
 
 from tasksift.errors import InputError
 from tasksift.rows.encode import compact, plain, well_formed
+from tasksift.rows.example import Example, Turn
 
 EXAMPLE = "--text-template '{question}\\n{answer}'"
 
-_ASSISTANT = {"assistant", "gpt", "chatgpt", "bot", "model"}
+_ROLES = dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant") | {"system": "system"}
 _CHATS = ("messages", "conversations", "conversation")
 # Column of the prompt, columns that may follow it in the prompt, columns of the response; the first that exists counts.
 _PAIRS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
@@ -62,14 +63,19 @@ class TextReader:
         InputError
             The record has none of these layouts, a chat is malformed, or a field of the template is missing.
         """
+        example = self.example(record, where)
+        return example.prompt, example.response
+
+    def example(self, record: Mapping[str, Any], where: str) -> Example:
+        """Return `record` as the turns of a conversation; layouts and errors as in `read`.
+
+        Prompt and response are a turn of the user and one of the assistant. Text without that division is one turn
+        with the role ``document``. Turns after the last answer are left out.
+        """
         if self._parts is not None:
-            prompt = ""
-            response = "".join(
-                text or to_string(_lookup(record, field, where, self.option)) for text, field in self._parts
-            )
-        else:
-            prompt, response = _detect(record, where)
-        return well_formed(prompt), well_formed(response)
+            text = "".join(text or to_string(_lookup(record, field, where, self.option)) for text, field in self._parts)
+            return Example((Turn("document", well_formed(text)),), where)
+        return Example(tuple(Turn(role, well_formed(text)) for role, text in _detect(record, where)), where)
 
     @staticmethod
     def join(prompt: str, response: str) -> str:
@@ -77,23 +83,25 @@ class TextReader:
         return f"{prompt}\n{response}" if prompt and response else prompt or response
 
 
-def _detect(record: Mapping[str, Any], where: str) -> tuple[str, str]:
+def _detect(record: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
     for name in _CHATS:
         if record.get(name) is not None:
-            return _chat(record[name], name, where)
+            return chat_turns(record[name], name, where)
     for first, more, responses in _PAIRS:
         if first in record:
             for name in responses:
                 if name in record:
                     asked = [to_string(record[column]) for column in (first, *more) if column in record]
-                    return "\n".join(part for part in asked if part), to_string(record[name])
+                    prompt = "\n".join(part for part in asked if part)
+                    return [("user", prompt), ("assistant", to_string(record[name]))]
     for name in _WHOLE:
         if name in record:
-            return "", to_string(record[name])
+            return [("document", to_string(record[name]))]
     raise InputError(f"{where}: no text is recognised in {_columns(record)}; say how to build it, e.g. {EXAMPLE}")
 
 
-def _chat(turns: Any, name: str, where: str) -> tuple[str, str]:
+def chat_turns(turns: Any, name: str, where: str) -> list[tuple[str, str]]:
+    """Return (role, text) of every turn up to the last answer; `name` is the column that holds the chat."""
     if isinstance(turns, str):
         try:
             turns = json.loads(turns)
@@ -101,7 +109,7 @@ def _chat(turns: Any, name: str, where: str) -> tuple[str, str]:
             raise InputError(f"{where}: {name!r} is text but not JSON; mend it, or use {EXAMPLE}") from None
     if not isinstance(turns, list):
         raise InputError(f"{where}: {name!r} is not a list of turns; mend it, or use {EXAMPLE}")
-    said: list[str] = []
+    said: list[tuple[str, str]] = []
     last = None
     for k, turn in enumerate(turns):
         role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
@@ -109,11 +117,10 @@ def _chat(turns: Any, name: str, where: str) -> tuple[str, str]:
             raise InputError(
                 f"{where}: turn {k} of {name!r} lacks role and content (or from and value); mend it, or use {EXAMPLE}"
             )
-        said.append(_spoken(turn.get("content", turn.get("value"))))
-        if str(role).lower() in _ASSISTANT:
+        said.append((_ROLES.get(str(role).lower(), "user"), _spoken(turn.get("content", turn.get("value")))))
+        if said[-1][0] == "assistant":
             last = k
-    prompt = "\n".join(part for part in said[:last] if part)
-    return prompt, "" if last is None else said[last]
+    return said if last is None else said[: last + 1]
 
 
 def _spoken(content: Any) -> str:
