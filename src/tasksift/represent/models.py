@@ -84,7 +84,9 @@ def load_causal(
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Keep the bars of transformers off the terminal, which has bars of its own."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
