@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasksift import __version__
-from tasksift.config import RunConfig, help_of, option_name
+from tasksift.cli_options import INPUT, KNOBS, OUTPUT, option, with_features
+from tasksift.config import RunConfig, help_of
 from tasksift.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ app = typer.Typer(
 
 SHOWN_SOURCES = 12
 """Sources that the summary names."""
-
-INPUT, KNOBS, OUTPUT = "Input", "Selection", "Output"
 
 
 def main() -> None:
@@ -73,48 +72,40 @@ def _root(
     pass
 
 
-def _option(field: str, panel: str, metavar: str, *names: str) -> Any:
-    """An option for a field of the configuration, whose docstring is its help."""
-    return typer.Option(
-        *(names or (option_name(field),)), metavar=metavar, help=help_of(field), rich_help_panel=panel,
-        show_default=False,
-    )  # fmt: skip
-
-
 def _flag(name: str, text: str, *more: str) -> Any:
     return typer.Option(name, *more, metavar="", help=text, rich_help_panel=OUTPUT)
 
 
 @app.command()
+@with_features
 def select(
     pool: Annotated[
         list[str] | None, typer.Argument(metavar="[POOL]...", help=help_of("pool"), show_default=False)
     ] = None,
-    target: Annotated[list[str] | None, _option("target", INPUT, "FILE", "--target", "-t")] = None,
-    vectors: Annotated[str | None, _option("vectors", INPUT, "PATH")] = None,
-    target_vectors: Annotated[str | None, _option("target_vectors", INPUT, "PATH")] = None,
-    normalize: Annotated[bool | None, _option("normalize", INPUT, "", "--normalize/--no-normalize")] = None,
-    text_template: Annotated[str | None, _option("text_template", INPUT, "TEXT")] = None,
-    target_template: Annotated[str | None, _option("target_template", INPUT, "TEXT")] = None,
-    id_column: Annotated[str | None, _option("id_column", INPUT, "NAME")] = None,
-    source_column: Annotated[str | None, _option("source_column", INPUT, "NAME")] = None,
-    tokenizer: Annotated[str | None, _option("tokenizer", INPUT, "FILE")] = None,
+    target: Annotated[list[str] | None, option("target", INPUT, "FILE", "--target", "-t")] = None,
+    vectors: Annotated[str | None, option("vectors", INPUT, "PATH")] = None,
+    target_vectors: Annotated[str | None, option("target_vectors", INPUT, "PATH")] = None,
+    normalize: Annotated[bool | None, option("normalize", INPUT, "", "--normalize/--no-normalize")] = None,
+    text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
+    target_template: Annotated[str | None, option("target_template", INPUT, "TEXT")] = None,
+    id_column: Annotated[str | None, option("id_column", INPUT, "NAME")] = None,
+    source_column: Annotated[str | None, option("source_column", INPUT, "NAME")] = None,
+    tokenizer: Annotated[str | None, option("tokenizer", INPUT, "FILE")] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", rich_help_panel=INPUT, help="Replay a config.yaml; other options given here win."),
     ] = None,
-    budget: Annotated[str | None, _option("budget", KNOBS, "B", "--budget", "-b")] = None,
-    preset: Annotated[str | None, _option("preset", KNOBS, "NAME", "--preset", "-p")] = None,
-    seed: Annotated[str | None, _option("seed", KNOBS, "N")] = None,
-    draw: Annotated[str | None, _option("draw", KNOBS, "NAME")] = None,
-    max_per_source: Annotated[str | None, _option("max_per_source", KNOBS, "N")] = None,
-    min_per_source: Annotated[str | None, _option("min_per_source", KNOBS, "N")] = None,
-    breadth: Annotated[str | None, _option("breadth", KNOBS, "S")] = None,
-    alpha: Annotated[str | None, _option("alpha", KNOBS, "A")] = None,
-    scale: Annotated[str | None, _option("scale", KNOBS, "C")] = None,
-    sigma: Annotated[str | None, _option("sigma", KNOBS, "D")] = None,
-    dim: Annotated[str | None, _option("dim", KNOBS, "N")] = None,
-    backend: Annotated[str | None, _option("backend", KNOBS, "NAME")] = None,
+    budget: Annotated[str | None, option("budget", KNOBS, "B", "--budget", "-b")] = None,
+    preset: Annotated[str | None, option("preset", KNOBS, "NAME", "--preset", "-p")] = None,
+    seed: Annotated[str | None, option("seed", KNOBS, "N")] = None,
+    draw: Annotated[str | None, option("draw", KNOBS, "NAME")] = None,
+    max_per_source: Annotated[str | None, option("max_per_source", KNOBS, "N")] = None,
+    min_per_source: Annotated[str | None, option("min_per_source", KNOBS, "N")] = None,
+    breadth: Annotated[str | None, option("breadth", KNOBS, "S")] = None,
+    alpha: Annotated[str | None, option("alpha", KNOBS, "A")] = None,
+    scale: Annotated[str | None, option("scale", KNOBS, "C")] = None,
+    sigma: Annotated[str | None, option("sigma", KNOBS, "D")] = None,
+    backend: Annotated[str | None, option("backend", KNOBS, "NAME")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -122,10 +113,12 @@ def select(
             help="Training file to write, in the format of its suffix; FILE.run, with the reasons, goes beside it.",
         ),
     ] = None,
-    features: Annotated[str | None, _option("features", OUTPUT, "FOLDER")] = None,
+    features_folder: Annotated[str | None, option("features", OUTPUT, "FOLDER", "--features")] = None,
     force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
     quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
     as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
+    *,
+    features: dict[str, Any],
 ) -> None:  # fmt: skip
     """Select from POOL the rows to train on for the task that the target shows.
 
@@ -136,8 +129,8 @@ def select(
         "normalize": normalize, "text_template": text_template, "target_template": target_template,
         "id_column": id_column, "source_column": source_column, "tokenizer": tokenizer, "preset": preset,
         "alpha": alpha, "scale": scale, "breadth": breadth, "sigma": sigma, "draw": draw,
-        "max_per_source": max_per_source, "min_per_source": min_per_source, "seed": seed, "dim": dim,
-        "backend": backend, "features": features,
+        "max_per_source": max_per_source, "min_per_source": min_per_source, "seed": seed,
+        "backend": backend, "features": features_folder, **features,
     }  # fmt: skip
     with _answering():
         from tasksift.pipeline import run
@@ -164,32 +157,27 @@ def select(
 
 
 @app.command()
+@with_features
 def embed(
     pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
-    representation: Annotated[
-        str,
-        typer.Option(
-            "--representation", "-r", metavar="NAME", rich_help_panel=INPUT,
-            help="What is computed: tfidf, which needs no download.",
-        ),
-    ] = "tfidf",
-    text_template: Annotated[str | None, _option("text_template", INPUT, "TEXT")] = None,
-    source_column: Annotated[str | None, _option("source_column", INPUT, "NAME")] = None,
-    dim: Annotated[str | None, _option("dim", INPUT, "N")] = None,
+    text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
+    source_column: Annotated[str | None, option("source_column", INPUT, "NAME")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", "-o", metavar="FOLDER", rich_help_panel=OUTPUT,
-            help="Folder for the vectors and the model; select finds them there with --features FOLDER.",
+            help="Folder for the vectors; select finds them, and how they were made, with --features FOLDER.",
         ),
     ] = None,
     force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
     quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
     as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
+    *,
+    features: dict[str, Any],
 ) -> None:  # fmt: skip
     """Compute the vectors of POOL once, for any number of selections from it.
 
-    tasksift embed pool.parquet --out features/
+    tasksift embed pool.parquet --representation encoder --model all-MiniLM-L6-v2 --out features/
     """
     with _answering():
         from tasksift.embedding import embed
@@ -197,8 +185,13 @@ def embed(
         if out is None:
             raise InputError("there is no --out: name the folder to write, such as --out features")
         progress, say = _voices(quiet)
-        options: dict[str, Any] = {"dim": dim, "text_template": text_template, "source_column": source_column}
-        done = embed(pool, out, representation=representation, force=force, progress=progress, say=say, **options)
+        options = {
+            "representation": "tfidf",
+            "text_template": text_template,
+            "source_column": source_column,
+            **features,
+        }
+        done = embed(pool, out, force=force, progress=progress, say=say, **options)
         if as_json:
             typer.echo(json.dumps(done.manifest, ensure_ascii=False))
         elif not quiet:

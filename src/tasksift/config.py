@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tasksift.errors import InputError
+from tasksift.feature_config import FeatureConfig
 
 
-class RunConfig(BaseModel):
+class RunConfig(FeatureConfig):
     """One selection, from input files to the training file."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
 
     pool: list[str] = Field(default_factory=list)
     """Files, folders or globs of .jsonl[.gz|.zst], .json, .parquet, .arrow, .csv, or hf:NAME[:CONFIG][:SPLIT]."""
@@ -33,14 +32,10 @@ class RunConfig(BaseModel):
     """Seed of the draw; the same inputs, options and seed give the same rows."""
     normalize: bool = True
     """Scale --vectors to unit length."""
-    text_template: str | None = None
-    r"""How a row becomes text, such as '{question}\n{answer}', where the layout is not found by itself."""
     target_template: str | None = None
     """The same for target rows; by default that of the pool."""
     id_column: str | None = None
     """Column with unique row ids; by default ids come from the content."""
-    source_column: str | None = None
-    """Column that names each row's source; by default `source` where it exists, else the file's name."""
     tokenizer: str | None = None
     """A Hugging Face tokenizer.json for counting tokens; by default one token per four UTF-8 bytes."""
     max_per_source: str | None = None
@@ -59,8 +54,6 @@ class RunConfig(BaseModel):
     targets as the budget allows with no row repeated."""
     sigma: float | Literal["auto"] | None = None
     """TSDS: bandwidth within which rows count as near-duplicates; 0 = none (KNN-Uniform), auto = from the data."""
-    dim: int = Field(default=256, ge=1)
-    """Dimensions of the default representation."""
     backend: Literal["numpy", "torch", "cuda"] = "numpy"
     """What multiplies in search and densities: numpy, torch (PyTorch on the CPU, faster where it has bfloat16 units) or
     cuda (a GPU). The selection is the same."""

@@ -11,8 +11,11 @@ from typing import Any
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.features import SAMPLE_TEXTS, FitSample, lexical_identity, lexical_store, pool_workers
-from tasksift.memory import embedding_memory, estimate_rows, in_words, worker_words
+from tasksift.memory import BASE, READING, embedding_memory, estimate_rows, in_words, model_memory, worker_words
+from tasksift.model_features import KEYS, KeyFile, model_store
 from tasksift.progress import Progress, silent
+from tasksift.represent import Embedder
+from tasksift.represent.opening import TFIDF_DIM, open_embedder, resolve
 from tasksift.represent.store import FeatureStore, read_manifest
 from tasksift.rows import PoolFile, TextReader, TokenCounter, expand, fingerprint, scan, writing
 from tasksift.rows.ids import ContentDigest
@@ -44,26 +47,25 @@ def embed(
     out: str | Path,
     *,
     representation: str = "tfidf",
-    dim: int | None = None,
-    text_template: str | None = None,
-    source_column: str | None = None,
     force: bool = False,
     progress: Progress = silent,
     say: Callable[[str], None] = lambda line: None,
+    **options: Any,
 ) -> Embedding:
-    """Embed a pool and keep its vectors and the model in a folder, where `tasksift.select` finds them again.
+    """Embed a pool and keep its vectors in a folder, where `tasksift.select` finds them again.
 
     Parameters
     ----------
     pool : path, glob, list of them, list of dict, pyarrow.Table, pandas.DataFrame or datasets.Dataset
         Rows in any layout that the documentation lists.
     out : path
-        The folder. Vectors of this pool that it holds already are kept and not computed again.
+        The folder. Vectors of this pool that it holds already are kept and not computed again; of a pool to which
+        rows were appended only these are computed (by every representation but tfidf, which is fitted to the pool).
     representation : str
-        ``tfidf``, the only one that needs no vectors of your own.
-    dim, text_template, source_column
-        As in `tasksift.config.RunConfig`. Features are found again for the same values only; the source counts
-        because it is part of a row's identity.
+        A name in `tasksift.represent.REPRESENTATIONS`.
+    **options
+        The fields of `tasksift.feature_config.FeatureConfig` that apply to it, such as ``model`` and ``device``.
+        `tasksift.select` takes them from the folder. The source column counts because it is part of a row's identity.
     force : bool
         Replace features of another pool or representation instead of refusing them.
     progress, say : callable
@@ -83,16 +85,14 @@ def embed(
     Memory does not grow with the pool. What was done before a kill is found again, and the folder ends with the same
     bytes; until it is complete, the sample is kept in ``<out>.part``.
     """
-    if representation != "tfidf":
-        raise InputError(f"--representation {representation!r}: it should be tfidf; other vectors are made outside")
     files = expand(pool, "pool")
     folder = Path(out)
-    config = RunConfig.create(
-        pool=[file.path for file in files], dim=dim, text_template=text_template, source_column=source_column
-    )
-    reader = TextReader(text_template)
+    config = RunConfig.create(pool=[file.path for file in files], representation=representation, **options)
+    config = RunConfig.create(**{**config.model_dump(), **resolve(config, "tfidf")})
+    reader = TextReader(config.text_template)
     _check_folder(config, folder, pool, force)
-    _announce(config, files, say)
+    embedder = open_embedder(config, say) if config.representation != "tfidf" else None
+    _announce(config, embedder, files, say)
     with writing(folder):
         work_folder = folder.with_name(folder.name + ".part")
         resumed = work_folder.is_dir()
@@ -102,16 +102,22 @@ def embed(
             survey = _survey(config, files, reader, work, sample, progress)
             if survey["empty"]:
                 say(f"{survey['empty']:,} rows of the pool have no text")
-            store, model = lexical_store(
-                config, folder, files, reader, survey["digest"], survey["rows"], sample, progress, force=force
-            )
+            if embedder is not None:
+                keys = KeyFile.load(work.folder / KEYS)
+                store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
+                made = store.identity["made"]
+            else:
+                store, model = lexical_store(
+                    config, folder, files, reader, survey["digest"], survey["rows"], sample, progress, force=force
+                )
+                made = model.describe()
         except BaseException as error:
             # A request that cannot be served leaves nothing behind, except what an interrupted run had left before.
             if (isinstance(error, InputError | OSError) and not resumed) or not work.has_work():
                 work.drop()
             raise
         work.drop()
-        return Embedding(folder, store.open(), {**(read_manifest(folder) or {}), "model": model.describe()})
+        return Embedding(folder, store.open(), {**(read_manifest(folder) or {}), "model": made})
 
 
 def _survey(
@@ -124,10 +130,11 @@ def _survey(
         "sample": SAMPLE_TEXTS,
     }
     if not work.is_done("survey", key):
-        sample, rows, digest = FitSample(), 0, ContentDigest()
+        sample, rows, digest, keys = FitSample(), 0, ContentDigest(), KeyFile(work.folder / KEYS)
         with progress("reading the pool", estimate_rows(files) or 0) as tick:
             for part in scan(files, reader, TokenCounter(None), source_column=config.source_column):
                 digest.add(b"".join(part.digests))
+                keys.add(part.digests)
                 rows += len(part.texts)
                 sample.add(part.texts)
                 tick(len(part.texts))
@@ -147,15 +154,19 @@ def _check_folder(config: RunConfig, folder: Path, pool: Any, force: bool) -> No
         if inside and folder.resolve().is_relative_to(Path(item).resolve()):
             raise InputError(f"cannot write {folder}: it lies in the pool's folder {item}; name a folder elsewhere")
     there = read_manifest(folder)
-    if not force:
+    if not force and config.representation == "tfidf":
         ours = lexical_identity(config, "", 0)
         same = {name: there["identity"].get(name) for name in ("pool", "rows")} if there is not None else {}
         FeatureStore(folder, {**ours, **same})
 
 
-def _announce(config: RunConfig, files: list[PoolFile], say: Callable[[str], None]) -> None:
+def _announce(config: RunConfig, embedder: Embedder | None, files: list[PoolFile], say: Callable[[str], None]) -> None:
     """Say how large the pool is and what memory it will need."""
     rows = estimate_rows(files)
-    processes = pool_workers(rows) if rows is not None else 1
+    processes = pool_workers(rows) if rows is not None and embedder is None else 1
     size = f"about {rows:,} rows; " if rows is not None else ""
-    say(f"{size}memory about {in_words(embedding_memory(config.dim, processes))}{worker_words(processes)}")
+    if embedder is None:
+        memory = embedding_memory(config.dim or TFIDF_DIM, processes)
+    else:
+        memory = BASE + READING + model_memory(embedder)
+    say(f"{size}memory about {in_words(memory)}{worker_words(processes)}")

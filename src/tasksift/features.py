@@ -18,6 +18,7 @@ from tasksift.engines.processes import in_processes, process_count
 from tasksift.errors import InputError
 from tasksift.progress import Progress
 from tasksift.represent import tfidf
+from tasksift.represent.opening import TFIDF_DIM
 from tasksift.represent.sample import BottomK
 from tasksift.represent.store import FeatureStore, replace_json
 from tasksift.represent.vectors_file import load_vectors
@@ -27,6 +28,9 @@ from tasksift.rows.index import PoolIndex
 from tasksift.vectors import Vectors
 
 Float = NDArray[np.float32]
+
+OPTIONS = "representation.json"
+"""What a folder of features was made with, so that no command has to be told again."""
 
 SAMPLE_TEXTS = 20_000
 """Distinct texts of the pool, drawn by a seeded hash, on which the default representation is fitted."""
@@ -128,7 +132,7 @@ def lexical_identity(config: RunConfig, digest: str, rows: int) -> dict[str, Any
     return {
         "representation": "tfidf",
         "tokens": TOKENS,
-        "dim": config.dim,
+        "dim": config.dim or TFIDF_DIM,
         "sample": SAMPLE_TEXTS,
         "text_template": config.text_template,
         "pool": digest,
@@ -172,7 +176,9 @@ def lexical_store(
     Texts are read once. Memory holds two shards, and two batches of texts for each worker.
     """
     store = FeatureStore(folder, lexical_identity(config, digest, rows), force=force)
-    model = _model(folder / "model", sample, config.dim, progress, fresh=not store.has(0))
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_json(folder / OPTIONS, config.feature_options())
+    model = _model(folder / "model", sample, config.dim or TFIDF_DIM, progress, fresh=not store.has(0))
     with progress("embedding the pool", rows) as tick:
         k = 0
         while k * SHARD_ROWS < rows and store.has(k):

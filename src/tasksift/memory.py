@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pyarrow.parquet as pq
 
 from tasksift.neighbors.density import SPAN_ROWS
 from tasksift.neighbors.search import SAMPLE_ROWS, SAMPLE_SHARE
+from tasksift.represent import Embedder
+from tasksift.represent.store import SHARD_BYTES
 from tasksift.rows import PoolFile
 from tasksift.rows.raw import lines
 from tasksift.selectors import nearest
@@ -59,6 +63,9 @@ PLANNING = 30e6
 PLAN_ROW = 230
 """A row that the plan mentions, drawn from and written."""
 
+ACTIVATIONS = 24
+"""Numbers that one layer keeps of a token while a batch is under way, in units of the hidden size."""
+
 PROBE_LINES = 500
 
 
@@ -104,6 +111,7 @@ def peak_memory(
     planned: int,
     threads: int,
     processes: int,
+    model: float = 0.0,
 ) -> float:
     """Peak of the memory that a run takes for itself, its worker processes included, in bytes.
 
@@ -123,6 +131,8 @@ def peak_memory(
         Rows that the plan will mention: all for score plans and random, some for transport.
     threads, processes : int
         Workers of either kind.
+    model : float
+        What `model_memory` says.
 
     Notes
     -----
@@ -132,7 +142,7 @@ def peak_memory(
     before; a usual run is taken. Near alpha 0, or for a large part of the pool, densities take more: up to half a
     gigabyte, and as much for each thread.
     """
-    held = BASE + (INDEX_ROW + (TEXT_ROW if text else 0)) * rows + (READING if text else 0)
+    held = BASE + model + (INDEX_ROW + (TEXT_ROW if text else 0)) * rows + (READING if text else 0)
     stages = [float(SORTING_ROW * rows), PLANNING + PLAN_ROW * planned]
     if lexical:
         stages.append(_embedding(dim, processes))
@@ -156,6 +166,19 @@ def peak_memory(
 def embedding_memory(dim: int, processes: int) -> float:
     """Peak of the memory that embedding a pool takes, its worker processes included, in bytes; as in `peak_memory`."""
     return BASE + READING + _embedding(dim, processes)
+
+
+def model_memory(embedder: Embedder) -> float:
+    """What a loaded model adds to the memory of a run: itself, its libraries and a batch under way, in bytes."""
+    from tasksift.represent.forward import BATCH_TOKENS, LOGIT_BYTES
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    size = getattr(getattr(getattr(embedder, "causal", None), "model", None), "config", None)
+    if size is None:
+        return max(0.0, peak - BASE) + SHARD_BYTES
+    state = BATCH_TOKENS * size.hidden_size * size.num_hidden_layers * ACTIVATIONS * 4
+    logits = min(LOGIT_BYTES, BATCH_TOKENS * size.vocab_size * 4)
+    return float(max(0.0, peak - BASE) + state + 3 * logits + 2 * SHARD_BYTES)
 
 
 def _embedding(dim: int, processes: int) -> float:

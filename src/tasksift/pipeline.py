@@ -15,15 +15,29 @@ from tasksift.engines import worker_count
 from tasksift.errors import InputError
 from tasksift.features import SAMPLE_TEXTS, Features, FitSample, given_vectors, lexical_features, pool_workers
 from tasksift.manifest import build_manifest
-from tasksift.memory import estimate_rows, in_words, peak_memory, worker_words
+from tasksift.memory import estimate_rows, in_words, model_memory, peak_memory, worker_words
+from tasksift.model_features import KEYS, KeyFile, model_features
 from tasksift.neighbors.groups import content_keys
 from tasksift.planning import plan_and_draw
 from tasksift.presets import get_preset
 from tasksift.progress import Progress, silent
 from tasksift.record import record_table
+from tasksift.represent import Embedder
+from tasksift.represent.opening import TFIDF_DIM, open_embedder
 from tasksift.represent.vectors_file import unit_length
-from tasksift.request import check_budget, check_inputs, selector_parameters, stamp
-from tasksift.rows import PoolFile, TextReader, TokenCounter, check_out, expand, fingerprint, read, writing
+from tasksift.request import check_budget, check_inputs, selector_parameters, settle, stamp
+from tasksift.rows import (
+    Example,
+    PoolFile,
+    Scanned,
+    TextReader,
+    TokenCounter,
+    check_out,
+    expand,
+    fingerprint,
+    iter_examples,
+    writing,
+)
 from tasksift.rows.index import PoolIndex, build_index, index_vectors
 from tasksift.run_folder import check_no_input, publish, resume_publication, run_folder, work_folder
 from tasksift.selection import Selection, summarize
@@ -96,6 +110,7 @@ def run(
     say: Say = lambda line: None,
 ) -> Selection:
     """Run a configuration; parameters, result and errors as in `select`."""
+    config = settle(config)
     selector_parameters(config)
     files = expand(config.pool, "pool") if pool_files is None and config.pool else pool_files or []
     targets = expand(config.target, "target") if target_files is None and config.target else target_files or []
@@ -153,34 +168,37 @@ class _Line:
         self.selector = SELECTORS[self.preset.selector]
         self.progress, self.say = progress, say
         self.reader = TextReader(config.text_template)
+        self.from_model = config.representation not in (None, "tfidf")
         self.notes: list[str] = []
 
     def run(self, force: bool) -> Selection:
         """Go along the line; `force` replaces features of another pool in the folder given for them."""
         config = self.config
         counter = TokenCounter(config.tokenizer)
-        targets = self._target_texts()
+        examples = self._targets()
+        targets = [example.text for example in examples]
         given = given_vectors(config, self.progress) if config.vectors is not None else None
         if given is not None:
             targets = self._match_targets(given, targets)
-        self._announce(given, len(targets))
+        embedder = open_embedder(config, self.say) if self.from_model else None
+        self._announce(given, embedder, len(targets))
         index = self._index(given, counter)
         check_budget(config, index)
         features = given
         if given is None and self.selector.needs_features:
             folder = Path(config.features) if config.features else self.work.folder / "features"
+            force = force or config.features is None
             with writing(folder):
-                features = lexical_features(
-                    config,
-                    folder,
-                    self.files,
-                    self.reader,
-                    index,
-                    self.work.folder / "sample.json",
-                    targets,
-                    self.progress,
-                    force=force or config.features is None,
-                )
+                if embedder is None:
+                    sample = self.work.folder / "sample.json"
+                    features = lexical_features(
+                        config, folder, self.files, self.reader, index, sample, targets, self.progress, force=force
+                    )
+                else:
+                    features = model_features(
+                        config, folder, self.files, self.reader, embedder, examples, self.work.folder, self.progress,
+                        force=force,
+                    )  # fmt: skip
         context = Context(index.order, index.sources, backend=config.backend, progress=self.progress)
         if features is not None:
             # The keys of a pool of vectors are of their content; those of rows tell nothing of their vectors.
@@ -203,20 +221,16 @@ class _Line:
         self.notes.append(text)
         self.say(text)
 
-    def _target_texts(self) -> list[str]:
-        """The text of every target row; an empty one could stand for anything and is an error."""
+    def _targets(self) -> list[Example]:
+        """Every target row; one without text could stand for anything and is an error."""
         reader = TextReader(self.config.text_template)
         if self.config.target_template is not None:
             reader = TextReader(self.config.target_template, option="--target-template")
-        texts: list[str] = []
-        for file in self.target_files:
-            for batch in read(file):
-                for k, record in enumerate(batch.records):
-                    text = reader.join(*reader.read(record, batch.where(k)))
-                    if not text.strip():
-                        raise InputError(f"{batch.where(k)}: the target has no text; remove it or check the template")
-                    texts.append(text)
-        return texts
+        examples = [example for some in iter_examples(self.target_files, reader) for example in some]
+        for example in examples:
+            if not example.text.strip():
+                raise InputError(f"{example.where}: the target has no text; remove it or check the template")
+        return examples
 
     def _match_targets(self, given: Features, texts: list[str]) -> list[str]:
         if texts and len(texts) != len(given.target):
@@ -228,13 +242,20 @@ class _Line:
             self._note("the vectors are not of unit length: --sigma, --scale and distances are in their own units")
         return texts or [f"target vector {k}" for k in range(len(given.target))]
 
-    def _announce(self, given: Features | None, targets: int) -> None:
+    def _announce(self, given: Features | None, embedder: Embedder | None, targets: int) -> None:
         """Say how large the run is and what memory it will need, before it starts."""
         rows = len(given.pool) if given is not None else estimate_rows(self.files)
         if rows is None:
             return
-        lexical = given is None and self.selector.needs_features
-        mapped = 4.0 * rows * self.config.dim if lexical else 0.0
+        lexical = given is None and self.selector.needs_features and embedder is None
+        dim = 0
+        if given is not None:
+            dim = given.pool.dim
+        elif embedder is not None:
+            dim = embedder.dim + 1
+        elif lexical:
+            dim = self.config.dim or TFIDF_DIM
+        mapped = 4.0 * rows * dim
         if given is not None:
             mapped = float(sum(shard.nbytes for shard in given.pool.shards))
         search = self.selector.needs_features and not self.selector.plans_all_rows
@@ -242,7 +263,7 @@ class _Line:
         memory = peak_memory(
             rows,
             targets,
-            dim=given.pool.dim if given is not None else self.config.dim * lexical,
+            dim=dim,
             text=bool(self.files),
             lexical=lexical,
             search=search,
@@ -250,6 +271,7 @@ class _Line:
             planned=min(rows, USUAL_PLAN) if search else rows,
             threads=worker_count(),
             processes=processes,
+            model=model_memory(embedder) if embedder is not None else 0.0,
         )
         part = worker_words(processes)
         if mapped > 5e7:
@@ -270,12 +292,13 @@ class _Line:
             "sample": SAMPLE_TEXTS,
         }
         if not self.work.is_done("rows", key):
-            sample = FitSample()
+            sample, digests = FitSample(), KeyFile(self.work.folder / KEYS)
             with self.progress("reading the pool", estimate_rows(self.files) or 0) as tick:
 
-                def see(texts: list[str]) -> None:
-                    sample.add(texts)
-                    tick(len(texts))
+                def see(part: Scanned) -> None:
+                    sample.add(part.texts)
+                    digests.add(part.digests)
+                    tick(len(part.texts))
 
                 build_index(
                     self.files,

@@ -12,15 +12,40 @@ from tasksift.draw import Budget
 from tasksift.draw.budget import parse_limit
 from tasksift.draw.limits import check_limits
 from tasksift.errors import InputError
+from tasksift.feature_config import FeatureConfig
+from tasksift.model_features import stored_options
 from tasksift.neighbors.backends import check_backend
 from tasksift.plan import LEGAL_DRAWS
 from tasksift.presets import get_preset
+from tasksift.represent.opening import resolve
 from tasksift.rows import PoolFile
 from tasksift.rows.index import PoolIndex
 from tasksift.selectors import SELECTORS
 
 KNOBS = ("alpha", "scale", "breadth", "sigma")
 """Fields of a configuration that are parameters of some selectors only."""
+
+
+def settle(config: RunConfig) -> RunConfig:
+    """Fill in what the preset, or the features that are there already, say about the representation.
+
+    Raises
+    ------
+    InputError
+        If options do not fit the representation.
+    """
+    default = get_preset(config.preset).representation
+    if default is None or config.vectors is not None:
+        if config.representation is not None:
+            other = "--vectors" if default else f"--preset {config.preset}"
+            raise InputError(f"--representation {config.representation} does not apply to {other}; leave it out")
+        return config
+    own = config.model_dump(include=config.model_fields_set & set(FeatureConfig.model_fields))
+    stored = stored_options(config.features)
+    if own.get("representation") not in (None, stored.get("representation")):
+        stored = {}
+    merged = RunConfig.create(**{**config.model_dump(), **stored, **own})
+    return RunConfig.create(**{**merged.model_dump(), **resolve(merged, default)})
 
 
 def selector_parameters(config: RunConfig) -> dict[str, Any]:

@@ -1,17 +1,21 @@
 """Representations: what is computed for an example before anything is selected.
 
-A representation turns texts into rows of numbers whose distances mean something; selectors never ask which one it was.
+A representation turns examples into rows of numbers whose distances mean something; selectors never ask which one it
+was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.rows.example import Example
+
+__all__ = ["REPRESENTATIONS", "Embedder", "Representation"]
 
 
 class Embedder(Protocol):
@@ -25,18 +29,81 @@ class Embedder(Protocol):
         As JSON, whatever decides about the numbers: equal identities, equal vectors.
     """
 
-    dim: int
-    identity: Mapping[str, Any]
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...  # noqa: D102
 
     def transform(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """Return float32 (len(examples), dim); a row depends on its own example only."""
         ...
 
 
-REPRESENTATIONS: dict[str, str] = {
-    "tfidf": "TF-IDF of words and word pairs, reduced by a truncated SVD fitted on a sample of the pool; no download",
-    "vectors": "vectors of your own: a .npy file or a folder of .npy shards, one row per example",
-}
-"""The representations that exist, and what each is."""
+@dataclass(frozen=True)
+class Representation:
+    """One line of the list of representations.
 
-__all__ = ["REPRESENTATIONS", "Embedder"]
+    Attributes
+    ----------
+    summary, cost : str
+        One line each, for people.
+    options : frozenset of str
+        The fields of `tasksift.feature_config.FeatureConfig` that apply to it.
+    needs : str or None
+        The field without which it cannot work.
+    kind : str
+        ``direction``: rows are compared by their cosine; ``scalars``: every column is standardised on the pool first.
+    """
+
+    summary: str
+    cost: str
+    options: frozenset[str]
+    needs: str | None = "model"
+    kind: str = "direction"
+
+
+_MODEL = frozenset({"model", "revision", "trust_remote_code", "device", "dtype", "max_length", "store_dtype"})
+_SCORED = _MODEL | {"score"}
+_GRADIENT = frozenset(
+    {"dim", "checkpoints", "params", "objective", "target_objective", "beta", "optimizer", "momentum", "less_compat"}
+    | {"projection", "combine"}
+)
+_SERVER = frozenset({"model", "url", "api_key_env", "concurrency", "requests_per_minute", "price", "store_dtype"})
+
+REPRESENTATIONS: dict[str, Representation] = {
+    "tfidf": Representation(
+        "TF-IDF of words and word pairs, reduced by a truncated SVD fitted on a sample of the pool; no download",
+        "about 10,000 rows a second on one core",
+        frozenset({"dim"}),
+        None,
+    ),
+    "encoder": Representation(
+        "a sentence encoder: sentence-transformers or model2vec", "one forward pass of a small model", _MODEL
+    ),
+    "endpoint": Representation(
+        "embeddings from an OpenAI-compatible server", "what the server takes, in time and money", _SERVER, "url"
+    ),
+    "hidden": Representation(
+        "RDS+: the last hidden states of a language model, later tokens weighing more",
+        "one forward pass without the output layer",
+        _MODEL | {"weighting"},
+    ),
+    "loss": Representation(
+        "loss, perplexity, entropy, EL2N, IFD and forgetting of a language model, standardised",
+        "one forward pass, two with ifd, for each checkpoint",
+        _SCORED | {"metrics", "checkpoints"},
+        kind="scalars",
+    ),
+    "gradient": Representation(
+        "gradients of a language model's loss, margin or preference, projected (LESS, ROSE, TRAK)",
+        "one forward and backward pass for each checkpoint",
+        _SCORED | _GRADIENT,
+    ),
+    "sketch": Representation(
+        "a sketch of the output layer's gradient, without a backward pass",
+        "one forward pass",
+        _SCORED | {"sketch"},
+    ),
+}
+"""The representations that can be asked for by name. Vectors of your own need no name."""

@@ -72,8 +72,6 @@ def batches(
     batch_tokens, most : int
         Tokens (padding included) and examples of a batch at most; one example is always a batch.
     """
-    import torch
-
     lengths = np.array([len(each.ids) for each in tokens], dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")
     order = order[lengths[order] > 0]
@@ -82,12 +80,19 @@ def batches(
         width = int(lengths[order[at]])
         rows = order[at : at + max(1, min(most, batch_tokens // width))]
         at += len(rows)
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        mask, scored = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
-        for k, row in enumerate(rows):
-            length = lengths[row]
-            ids[k, :length], mask[k, :length], scored[k, :length] = tokens[row].ids, 1, tokens[row].scored
-        yield Batch(rows, *(torch.from_numpy(array).to(device) for array in (ids, mask, scored)))
+        yield collate([tokens[row] for row in rows], rows, device)
+
+
+def collate(tokens: Sequence[Tokens], rows: NDArray[np.int64], device: Any = "cpu") -> Batch:
+    """Pad examples to one batch; `rows` says which they are."""
+    import torch
+
+    ids = np.zeros((len(tokens), max(len(each.ids) for each in tokens)), dtype=np.int64)
+    mask, scored = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
+    for k, each in enumerate(tokens):
+        length = len(each.ids)
+        ids[k, :length], mask[k, :length], scored[k, :length] = each.ids, 1, each.scored
+    return Batch(rows, *(torch.from_numpy(array).to(device) for array in (ids, mask, scored)))
 
 
 def predict(model: Any, batch: Batch) -> Predictions:

@@ -139,6 +139,11 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def longest_input(model: Any, most: int) -> int:
+    """Return how many tokens a model takes at once, `most` at most."""
+    return min(most, int(getattr(model.config, "max_position_embeddings", None) or most))
+
+
 def check_device(device: str) -> Any:
     """Return the torch device of that name, or say in one line why it cannot be used."""
     torch, _ = need_models("--device")

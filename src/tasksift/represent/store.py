@@ -1,9 +1,10 @@
 """Feature stores: sharded vectors on disk with a manifest of what made them, resumable and checked by digest.
 
 A store is a folder: ``shard-00000.npy``, ``shard-00001.npy``, ... each with a ``.json`` marker (rows, digest) that is
-written after it, and ``manifest.json`` (identity from the first shard on; the list of shards once finished). Every file
-is written under a temporary name and renamed, so a file that is there was complete, and one that rotted since is told
-by its digest.
+written after it, and ``manifest.json`` (identity from the first shard on; the list of shards once finished). Stores to
+which rows may be appended also keep ``shard-00000.keys``, the content digests of a shard's rows. Every file is written
+under a temporary name and renamed, so a file that is there was complete, and one that rotted since is told by its
+digest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from tasksift.vectors import Vectors
 FORMAT = "tasksift features 1"
 MANIFEST = "manifest.json"
 
+SHARD_BYTES = 2**25
+"""A shard of vectors from a model is at most so large in float32: what a run holds of them in memory."""
+
 
 class FeatureStore:
     """The vectors of one pool in one representation, computed once, shard by shard.
@@ -34,15 +38,20 @@ class FeatureStore:
         Where the store is or will be; made by the first `write_shard`.
     identity : mapping
         What makes the vectors what they are, as JSON: the representation and its parameters, model digest, text
-        template, dtype, pool fingerprint, rows, and rows per shard (a store resumed with other shard sizes would mix
-        two cuts of the pool).
+        template, dtype, and rows per shard (a store resumed with other shard sizes would mix two cuts of the pool);
+        without `keys` also the pool's digest and rows.
+    keys : uint64 (n, 2), optional
+        The content digests of the pool's rows. Shards then belong to these rows; a pool that begins with the rows of
+        an earlier one takes over its shards, and its other rows begin a shard of their own.
+    shard_rows : int
+        With `keys`: rows of a shard at most.
     force : bool
-        Drop the shards of another identity instead of refusing them.
+        Drop the shards of another identity, or of other rows, instead of refusing them.
 
     Raises
     ------
     InputError
-        If the folder holds features of another identity, or `.npy` files that no store wrote.
+        If the folder holds features of another identity or of other rows, or `.npy` files that no store wrote.
 
     Notes
     -----
@@ -50,8 +59,17 @@ class FeatureStore:
     again with the same identity, skips every shard that it `has`, and ends with the same bytes.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], *, force: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        keys: NDArray[np.uint64] | None = None,
+        shard_rows: int = 0,
+        force: bool = False,
+    ) -> None:
         self.folder = Path(folder)
+        self.keys, self.shard_rows = keys, shard_rows
         # Through JSON, so that what was read from a manifest and what is asked for compare like with like.
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self._checked: set[int] = set()
@@ -59,11 +77,22 @@ class FeatureStore:
         if manifest is None:
             if any(self.folder.glob("*.npy")):
                 raise InputError(f"{self.folder} holds .npy files but no feature store; choose another folder")
-        elif not force:
-            self._refuse_another(manifest["identity"])
         elif manifest["identity"] != self.identity:
-            for path in [*self.folder.glob("shard-*.npy"), *self.folder.glob("shard-*.json"), self.folder / MANIFEST]:
-                path.unlink()
+            if not force:
+                self._refuse_another(manifest["identity"])
+            self._drop()
+        self.spans: list[tuple[int, int]] = []
+        """With `keys`: the rows (start, stop) of every shard."""
+        if keys is not None:
+            self.spans, other = self._cut()
+            if other is not None:
+                if not force:
+                    raise InputError(
+                        f"{self.folder} holds features of other rows, from row {other} of the pool on (rows may only "
+                        "be appended); choose another folder or pass --force"
+                    )
+                self._drop()
+                self.spans, _ = self._cut()
 
     def has(self, k: int) -> bool:
         """Whether shard `k` is complete; its bytes are read once and compared with their digest."""
@@ -84,6 +113,13 @@ class FeatureStore:
         manifest = read_manifest(self.folder)
         if manifest is None or "shards" in manifest:
             self._write_manifest({})
+        if self.keys is not None:
+            start, stop = self.spans[k]
+            if len(array) != stop - start:
+                raise ValueError(f"shard {k} has {len(array)} rows; rows {start} to {stop} belong there")
+            part = _part(self._keys_file(k))
+            part.write_bytes(np.ascontiguousarray(self.keys[start:stop]).tobytes())
+            part.replace(self._keys_file(k))
         replace_array(self._shard(k), array)
         replace_json(self._marker(k), {"rows": len(array), "digest": file_digest(self._shard(k))})
         self._checked.add(k)
@@ -112,6 +148,31 @@ class FeatureStore:
         if manifest is not None:
             self._refuse_another(manifest["identity"])
         return _open(self.folder, manifest, self._checked)
+
+    def _drop(self) -> None:
+        for path in [*self.folder.glob("shard-*"), self.folder / MANIFEST]:
+            path.unlink(missing_ok=True)
+        self._checked.clear()
+
+    def _cut(self) -> tuple[list[tuple[int, int]], int | None]:
+        """The rows (start, stop) of every shard, and the first row that is not the one that was embedded there."""
+        assert self.keys is not None
+        spans: list[tuple[int, int]] = []
+        at = 0
+        # The cuts that are there stay, so that a resumed writer computes in the same pieces.
+        while (path := self._keys_file(len(spans))).is_file():
+            there = np.frombuffer(path.read_bytes(), dtype=np.uint64).reshape(-1, 2)
+            here = self.keys[at : at + len(there)]
+            same = (there[: len(here)] == here).all(axis=1)
+            if len(here) < len(there) or not same.all():
+                return [], at + (len(here) if same.all() else int(np.argmin(same)))
+            spans.append((at, at + len(there)))
+            at += len(there)
+        spans += [(k, min(k + self.shard_rows, len(self.keys))) for k in range(at, len(self.keys), self.shard_rows)]
+        return spans, None
+
+    def _keys_file(self, k: int) -> Path:
+        return self.folder / f"shard-{k:05d}.keys"
 
     def _shard(self, k: int) -> Path:
         return shard_path(self.folder, k)

@@ -1,7 +1,8 @@
 """Rows: reading a pool in the format it has, finding its text, giving ids, and writing rows in its own schema."""
 
+from tasksift.rows.example import Example, Turn
 from tasksift.rows.read import Batch, read
-from tasksift.rows.scan import Scanned, iter_texts, scan
+from tasksift.rows.scan import Scanned, iter_examples, iter_texts, scan
 from tasksift.rows.sources import PoolFile, expand, file_format, fingerprint
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
@@ -9,14 +10,17 @@ from tasksift.rows.write import check_out, replacing, write_rows, writing
 
 __all__ = [
     "Batch",
+    "Example",
     "PoolFile",
     "Scanned",
     "TextReader",
     "TokenCounter",
+    "Turn",
     "check_out",
     "expand",
     "file_format",
     "fingerprint",
+    "iter_examples",
     "iter_texts",
     "read",
     "replacing",

@@ -24,7 +24,7 @@ from tasksift.rows.ids import (
     rank_keys,
     rank_names,
 )
-from tasksift.rows.scan import scan
+from tasksift.rows.scan import Scanned, scan
 from tasksift.rows.sources import PoolFile
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
@@ -192,9 +192,9 @@ def build_index(
     *,
     id_column: str | None = None,
     source_column: str | None = None,
-    see: Callable[[list[str]], None] = lambda texts: None,
+    see: Callable[[Scanned], None] = lambda part: None,
 ) -> PoolIndex:
-    """Read the pool once and index it; `see` is shown the texts of every batch in passing.
+    """Read the pool once and index it; `see` is shown every batch in passing.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def build_index(
             digests += some
         else:
             user_ids.append(pa.array(part.user_ids, pa.string()))
-        see(part.texts)
+        see(part)
     names = pa.chunked_array(user_ids, pa.string())
     if id_column is not None:
         check_user_ids(names)

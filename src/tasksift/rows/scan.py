@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tasksift.errors import InputError
 from tasksift.rows.encode import canonical
+from tasksift.rows.example import Example
 from tasksift.rows.ids import DIGEST_BYTES
 from tasksift.rows.read import Batch, read
 from tasksift.rows.sources import PoolFile
@@ -99,6 +100,13 @@ def iter_texts(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 
     for file in files:
         for batch in read(file, batch_rows):
             yield _texts(batch, reader)
+
+
+def iter_examples(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 512) -> Iterator[list[Example]]:
+    """Yield the rows of the pool in order as examples, a batch at a time."""
+    for file in files:
+        for batch in read(file, batch_rows):
+            yield [reader.example(record, batch.where(i)) for i, record in enumerate(batch.records)]
 
 
 def _texts(batch: Batch, reader: TextReader) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from tasksift.errors import InputError
 from tasksift.rows.encode import compact, plain, well_formed
 from tasksift.rows.example import Example, Turn
+from tasksift.rows.preference import is_pair, pair
 
 EXAMPLE = "--text-template '{question}\\n{answer}'"
 
@@ -70,12 +71,16 @@ class TextReader:
         """Return `record` as the turns of a conversation; layouts and errors as in `read`.
 
         Prompt and response are a turn of the user and one of the assistant. Text without that division is one turn
-        with the role ``document``. Turns after the last answer are left out.
+        with the role ``document``. Turns after the last answer are left out. A record with ``chosen`` and ``rejected``
+        is a preference pair, whose turns are the chosen ones (see `tasksift.rows.preference`).
         """
         if self._parts is not None:
             text = "".join(text or to_string(_lookup(record, field, where, self.option)) for text, field in self._parts)
             return Example((Turn("document", well_formed(text)),), where)
-        return Example(tuple(Turn(role, well_formed(text)) for role, text in _detect(record, where)), where)
+        if is_pair(record):
+            chosen, rejected = pair(record, where, _chat, to_string)
+            return Example(_well_formed(chosen), where, _well_formed(rejected))
+        return Example(_well_formed(_detect(record, where)), where)
 
     @staticmethod
     def join(prompt: str, response: str) -> str:
@@ -83,10 +88,16 @@ class TextReader:
         return f"{prompt}\n{response}" if prompt and response else prompt or response
 
 
+def _well_formed(turns: list[tuple[str, str]]) -> tuple[Turn, ...]:
+    return tuple(Turn(role, well_formed(text)) for role, text in turns)
+
+
 def _detect(record: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
     for name in _CHATS:
         if record.get(name) is not None:
-            return chat_turns(record[name], name, where)
+            turns = _chat(record[name], name, where)
+            answers = [k for k, (role, _) in enumerate(turns) if role == "assistant"]
+            return turns[: answers[-1] + 1] if answers else turns
     for first, more, responses in _PAIRS:
         if first in record:
             for name in responses:
@@ -100,8 +111,7 @@ def _detect(record: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
     raise InputError(f"{where}: no text is recognised in {_columns(record)}; say how to build it, e.g. {EXAMPLE}")
 
 
-def chat_turns(turns: Any, name: str, where: str) -> list[tuple[str, str]]:
-    """Return (role, text) of every turn up to the last answer; `name` is the column that holds the chat."""
+def _chat(turns: Any, name: str, where: str) -> list[tuple[str, str]]:
     if isinstance(turns, str):
         try:
             turns = json.loads(turns)
@@ -110,7 +120,6 @@ def chat_turns(turns: Any, name: str, where: str) -> list[tuple[str, str]]:
     if not isinstance(turns, list):
         raise InputError(f"{where}: {name!r} is not a list of turns; mend it, or use {EXAMPLE}")
     said: list[tuple[str, str]] = []
-    last = None
     for k, turn in enumerate(turns):
         role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
         if role is None or not ("content" in turn or "value" in turn):
@@ -118,9 +127,7 @@ def chat_turns(turns: Any, name: str, where: str) -> list[tuple[str, str]]:
                 f"{where}: turn {k} of {name!r} lacks role and content (or from and value); mend it, or use {EXAMPLE}"
             )
         said.append((_ROLES.get(str(role).lower(), "user"), _spoken(turn.get("content", turn.get("value")))))
-        if said[-1][0] == "assistant":
-            last = k
-    return said if last is None else said[: last + 1]
+    return said
 
 
 def _spoken(content: Any) -> str:

@@ -1,0 +1,65 @@
+"""The options of the command line that are fields of a configuration: the docstring of a field is its help."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Optional
+
+import typer
+
+from tasksift.config import RunConfig, help_of, option_name
+from tasksift.feature_config import FeatureConfig
+
+INPUT, KNOBS, REPRESENTATION, OUTPUT = "Input", "Selection", "Representation", "Output"
+
+METAVARS = {
+    "revision": "REV", "device": "DEVICE", "dim": "N", "max_length": "N", "checkpoints": "FOLDER", "url": "URL",
+    "api_key_env": "VAR", "concurrency": "N", "requests_per_minute": "N", "price": "P", "metrics": "LIST",
+    "params": "WHICH", "beta": "B",
+}  # fmt: skip
+"""What stands for the value of an option that is neither a name nor one of a few words."""
+
+SHORT = {"representation": "-r"}
+
+
+def option(field: str, panel: str, metavar: str, *names: str) -> Any:
+    """An option for a field of the configuration."""
+    return typer.Option(
+        *(names or (option_name(field),)), metavar=metavar, help=help_of(field), rich_help_panel=panel,
+        show_default=False,
+    )  # fmt: skip
+
+
+def with_features(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every field of `FeatureConfig` that it lacks; it gets them as ``features``, a dict.
+
+    Only what the user gave is in it.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "features"]
+    added = [field for field in FeatureConfig.model_fields if field not in signature.parameters]
+    more = [
+        inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(field))
+        for field in added
+    ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        found = {field: value for field in added if (value := values.pop(field)) is not None}
+        command(**values, features=found)
+
+    run.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *more)}
+    return run
+
+
+def _annotation(field: str) -> Any:
+    if RunConfig.model_fields[field].annotation is bool:
+        return Annotated[Optional[bool], option(field, REPRESENTATION, "", option_name(field))]  # noqa: UP045
+    choices = re.findall(r"'([\w-]+)'", str(RunConfig.model_fields[field].annotation))
+    metavar = "|".join(choices) if choices else METAVARS.get(field, "NAME")
+    names = (option_name(field), *([SHORT[field]] if field in SHORT else []))
+    return Annotated[Optional[str], option(field, REPRESENTATION, metavar, *names)]  # noqa: UP045

@@ -1,0 +1,83 @@
+"""The part of a configuration that says what is computed for each row."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if hasattr(value, "__fspath__") else value)]
+
+
+class FeatureConfig(BaseModel):
+    """How rows become vectors. Which fields a representation takes is said in `tasksift.represent.REPRESENTATIONS`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+
+    representation: str | None = None
+    """What is computed for each row: tfidf, encoder, endpoint, hidden, loss, gradient or sketch; by default what the
+    preset's paper uses."""
+    text_template: str | None = None
+    r"""How a row becomes text, such as '{question}\n{answer}', where the layout is not found by itself."""
+    source_column: str | None = None
+    """Column that names each row's source; by default `source` where it exists, else the file's name."""
+    dim: int | None = Field(default=None, ge=1)
+    """Dimensions: of tfidf (256), of the projection of gradients (4096) for each checkpoint."""
+    model: Text | None = None
+    """Folder or hub name of the model: sentence-transformers or model2vec for encoder, the server's name for it for
+    endpoint, a causal language model for hidden, loss, gradient and sketch."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    trust_remote_code: bool = False
+    """Let code that comes with the model run."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda, cuda:1."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the model's weights are held and multiplied in."""
+    store_dtype: Literal["float32", "float16"] = "float32"
+    """What the vectors are kept in."""
+    max_length: int | None = Field(default=None, ge=2)
+    """Tokens of a row at most; by default what the model takes, 2048 at most."""
+    score: Literal["response", "text"] = "response"
+    """Which tokens' losses count: those of the answers, or all."""
+    checkpoints: Text | None = None
+    """Folder that `tasksift tune` wrote: loss and gradient then look at each of its checkpoints."""
+    url: str | None = None
+    """Where an OpenAI-compatible server answers, such as http://localhost:8000/v1."""
+    api_key_env: str | None = None
+    """Environment variable that holds the server's key."""
+    concurrency: int = Field(default=8, ge=1)
+    """Requests to the server at a time."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests to the server in a minute at most."""
+    price: float | None = Field(default=None, ge=0)
+    """What the server takes for a million tokens, to show the cost."""
+    weighting: Literal["position", "mean", "last"] = "position"
+    """How hidden weighs the tokens: by position (RDS+), alike, or the last only."""
+    metrics: str = "loss,perplexity,entropy,el2n"
+    """What loss computes: any of loss, perplexity, entropy, el2n, tokens, ifd, forgetting."""
+    params: str | None = None
+    """Which parameters gradients are of: lora, linear (weights of linear layers inside the blocks), all, or a regular
+    expression; by default lora where there are adapters, else linear."""
+    objective: Literal["sft", "margin", "dpo"] = "sft"
+    """What gradients are of: sft (the loss), margin (TRAK) or dpo (preference pairs)."""
+    target_objective: Literal["sft", "margin", "dpo"] | None = None
+    """The same for the targets; by default that of the pool. dpo makes LESS to ROSE."""
+    beta: float = Field(default=0.1, gt=0)
+    """How strongly dpo holds on to the reference model, which is the base of the checkpoints."""
+    optimizer: Literal["adam", "sgd"] | None = None
+    """Whether the pool's gradients become the steps that Adam would take; by default adam with --checkpoints."""
+    momentum: Literal["paper", "none", "centred"] = "paper"
+    """Adam's momentum: paper keeps what all rows share, none leaves it out, centred takes the pool's mean away."""
+    less_compat: bool = False
+    """Adam's step as the published code of LESS has it (the constant inside the root), for parity only."""
+    projection: Literal["count-sketch", "rademacher", "factored", "none"] = "count-sketch"
+    """How gradients are brought to --dim numbers."""
+    combine: Literal["concat", "mean"] = "concat"
+    """Several checkpoints: side by side, weighted so that a cosine is LESS's sum over them; or averaged (TAROT)."""
+    sketch: Literal["kron", "tensor"] = "kron"
+    """How sketch mixes the two sides of the output layer's gradient; tensor is more accurate at equal size."""
+
+    def feature_options(self) -> dict[str, Any]:
+        """Return the fields of this part only, as JSON."""
+        return self.model_dump(include=set(FeatureConfig.model_fields), mode="json")

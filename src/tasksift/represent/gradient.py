@@ -1,0 +1,315 @@
+"""Projected per-example gradients of a language model, at one model or at the checkpoints of a tune.
+
+LESS (Xia et al., ICML 2024, arXiv 2402.04333), ROSE (arXiv 2412.00631), TRAK (Park et al., ICML 2023, arXiv 2303.14186)
+and TAROT (arXiv 2412.00420) differ in what the gradient is of and in how checkpoints are put together.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasksift.errors import InputError
+from tasksift.feature_config import FeatureConfig
+from tasksift.represent import objectives
+from tasksift.represent.chat import ChatTokens, Tokens
+from tasksift.represent.checkpoints import Checkpoint, apply, load_tuned, read_tuned
+from tasksift.represent.forward import BATCH_TOKENS, Batch, batches, collate
+from tasksift.represent.gradient_sinks import Materialised
+from tasksift.represent.models import CausalModel, load_causal, longest_input
+from tasksift.represent.parameters import choose_parameters
+from tasksift.represent.per_example import PerExample
+from tasksift.represent.preconditioner import adam_direction
+from tasksift.represent.projection import Projection, make_projection
+from tasksift.rows.example import Example
+
+Float = NDArray[np.float32]
+
+GRADIENT_BYTES = 2**29
+"""Gradients of the largest parameter that a batch may hold at a time."""
+
+
+class Gradients:
+    """Projected gradients of examples, an `Embedder`.
+
+    Parameters
+    ----------
+    causal : CausalModel
+        In evaluation mode; with `checkpoints` as `load_tuned` gives it.
+    checkpoints : sequence of Checkpoint
+        Where gradients are taken; by default only at the model as it is.
+    params : str, optional
+        Which parameters, see `choose_parameters`.
+    objective : str
+        ``sft``: mean cross-entropy of the scored tokens; ``margin``: mean margin log(p / (1 - p)) of these (TRAK);
+        ``dpo``: preference loss of pairs, log-probabilities summed over tokens (ROSE).
+    optimizer : str
+        ``sgd``: plain gradients; ``adam``: the step that Adam would take from the checkpoint's moments (LESS).
+    momentum, less_compat
+        As in `adam_direction`; with ``centred`` rows stay as they are, for `unit_blocks` once the pool's mean is known.
+    projection, dim, seed
+        As in `make_projection`; every checkpoint has the same projection.
+    combine : str
+        ``concat``: the checkpoints side by side, each of length sqrt(its share of the learning rates), so that the
+        cosine of two rows is LESS's sum over checkpoints of learning rate times cosine; ``mean``: the mean gradient.
+    max_length, score
+        As in `ChatTokens`.
+    beta, reference
+        Of dpo; `reference` is a context in which the model is the frozen reference, or a model; None: as it is.
+
+    Raises
+    ------
+    InputError
+        If parameters have no moments in a checkpoint, or their gradients cannot be told apart by example.
+
+    Notes
+    -----
+    A row without a scored token has a row of zeros. Cost: one forward and backward pass for each checkpoint, and the
+    projection.
+    """
+
+    def __init__(
+        self,
+        causal: CausalModel,
+        *,
+        checkpoints: Sequence[Checkpoint] = (),
+        params: str | None = None,
+        objective: str = "sft",
+        target_objective: str | None = None,
+        optimizer: str = "sgd",
+        momentum: str = "paper",
+        less_compat: bool = False,
+        projection: str = "count-sketch",
+        dim: int = 4096,
+        seed: int = 0,
+        combine: str = "concat",
+        max_length: int = 2048,
+        score: str = "response",
+        beta: float = 0.1,
+        reference: Callable[[], CausalModel] | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        self.causal, self.checkpoints = causal, tuple(checkpoints)
+        self.objective, self.target_objective = objective, target_objective or objective
+        self.optimizer, self.momentum, self.less_compat = optimizer, momentum, less_compat
+        self.combine, self.beta, self.batch_tokens = combine, beta, batch_tokens
+        self.tokens = ChatTokens(causal.tokenizer, max_length, score=score)  # type: ignore[arg-type]
+        self._per_example = PerExample(causal.model, choose_parameters(causal.model, params))
+        layout = self._per_example.layout
+        self._projection: Projection = make_projection(projection, layout, dim, seed, causal.model.device)
+        self._most = max(1, min(64, GRADIENT_BYTES // (4 * max(map(prod, layout.values())))))
+        self._reference = reference
+        self._verified = False
+        if optimizer == "adam":
+            if not self.checkpoints:
+                raise InputError("--optimizer adam needs --checkpoints, whose moments it takes; run tasksift tune")
+            lacking = sorted(set(layout) - set(self.checkpoints[0].parameters))
+            if lacking:
+                raise InputError(f"--params: {lacking[0]} was not trained, so it has no moments; use --optimizer sgd")
+        rates = np.array([each.learning_rate for each in self.checkpoints] or [1.0])
+        if not rates.sum() > 0:
+            raise InputError("the checkpoints' learning rates are all 0; tune with --learning-rate above 0")
+        self.weights: NDArray[np.float64] = rates / rates.sum()
+        """Share of each checkpoint in the learning rates, float64 (checkpoints,)."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a row."""
+        return self._projection.dim * (len(self.weights) if self.combine == "concat" else 1)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides about the numbers, as JSON; the targets' objective does not."""
+        adam = self.optimizer == "adam"
+        return {
+            "model": self.causal.identity,
+            "tokens": self.tokens.identity,
+            "dtype": str(self.causal.model.dtype).removeprefix("torch."),
+            "objective": self.objective,
+            "reduction": "sum" if self.objective == "dpo" else "mean",
+            "optimizer": {"name": self.optimizer, "momentum": self.momentum, "less_compat": self.less_compat}
+            if adam
+            else {"name": self.optimizer},
+            "projection": self._projection.identity,
+            "checkpoints": [
+                {"weights": each.digest, "moments": each.moments_digest if adam else None, "rate": each.learning_rate}
+                for each in self.checkpoints
+            ],
+            "combine": self.combine,
+        }
+
+    def for_targets(self) -> Gradients:
+        """Return the same for targets: their own objective, plain gradients."""
+        other = copy.copy(self)
+        other.objective, other.optimizer, other.momentum = self.target_objective, "sgd", "paper"
+        return other
+
+    def transform(self, examples: Sequence[Example]) -> Float:
+        """Return float32 (n, dim), one row for each example.
+
+        Raises
+        ------
+        InputError
+            If an example is no preference pair and the objective is dpo.
+        """
+        chosen = [self.tokens.encode(example) for example in examples]
+        rejected: list[Tokens] = []
+        margins: Float = np.zeros((2, 0), dtype=np.float32)
+        if self.objective == "dpo":
+            rejected = [self._rejected(example) for example in examples]
+            margins = self._reference_logprobs(chosen, rejected)
+        parts = []
+        for checkpoint in self.checkpoints or (None,):
+            if checkpoint is not None:
+                apply(self.causal.model, checkpoint)
+            parts.append(self._at(checkpoint, chosen, rejected, margins))
+        if self.combine == "mean":
+            mean: Float = np.mean(parts, axis=0, dtype=np.float32)
+            return mean
+        rows: Float = np.hstack(parts)
+        return rows if self.optimizer == "adam" and self.momentum == "centred" else unit_blocks(rows, self.weights)
+
+    def _at(self, checkpoint: Checkpoint | None, chosen: list[Tokens], rejected: list[Tokens], margins: Float) -> Float:
+        """The projected gradients at the model as it is, float32 (n, d)."""
+        import torch
+
+        model, projection = self.causal.model, self._projection
+        moments = None
+        if self.optimizer == "adam" and checkpoint is not None:
+            first, second = checkpoint.moments()
+            device = model.device
+            moments = {name: (first[name].to(device), second[name].to(device)) for name in projection.layout}
+        rows = np.zeros((len(chosen), projection.dim), dtype=np.float32)
+        for batch in batches(chosen, device=model.device, batch_tokens=self.batch_tokens, most=self._most):
+            out = torch.zeros(len(batch.rows), projection.dim, device=model.device)
+            losses, owners = self._losses(batch, rejected, margins)
+            if not self._verified:
+                self._per_example.verify(losses, len(batch.rows), torch.Generator().manual_seed(0), owners)
+                self._verified = True
+            if moments is None:
+                sink: Any = _Projected(projection, out)
+            else:
+                sink = Materialised(
+                    projection.layout, len(batch.rows), self._stepped(checkpoint, moments, out), model.device
+                )
+            self._per_example.accumulate(losses, len(batch.rows), sink, owners)
+            out[~batch.scored.any(1)] = 0  # momentum alone is nothing of the row's own
+            rows[batch.rows] = out.cpu().numpy()
+        return rows
+
+    def _losses(self, batch: Batch, rejected: list[Tokens], margins: Float) -> tuple[Callable[[], Any], list[Any]]:
+        import torch
+
+        model = self.causal.model
+        if self.objective == "sft":
+            return lambda: objectives.sft(model, batch), objectives.owners(batch)
+        if self.objective == "margin":
+            return lambda: objectives.margin(model, batch), objectives.owners(batch)
+        other = collate([rejected[row] for row in batch.rows], batch.rows, model.device)
+        known = torch.from_numpy(margins[:, batch.rows]).to(model.device)
+        return (
+            lambda: objectives.dpo(model, batch, other, known[0], known[1], self.beta),
+            objectives.owners(batch, other),
+        )
+
+    def _stepped(self, checkpoint: Any, moments: dict[str, tuple[Any, Any]], out: Any) -> Callable[[str, Any], None]:
+        momentum: Any = "none" if self.momentum == "none" else "paper"
+
+        def pass_on(name: str, grads: Any) -> None:
+            step = adam_direction(
+                grads, *moments[name], checkpoint.step, momentum=momentum, less_compat=self.less_compat
+            )
+            self._projection.add(out, name, step)
+
+        return pass_on
+
+    def _rejected(self, example: Example) -> Tokens:
+        if example.rejected is None:
+            raise InputError(f"{example.where}: no preference pair; dpo needs columns 'chosen' and 'rejected'")
+        return self.tokens.encode_turns(example.rejected, example.where)
+
+    def _reference_logprobs(self, chosen: list[Tokens], rejected: list[Tokens]) -> Float:
+        """Log-probabilities of both answers under the frozen reference, float32 (2, n)."""
+        import torch
+
+        model = self.causal.model
+        alone = nullcontext()
+        if self._reference is not None:
+            model = self._reference().model
+        elif hasattr(model, "disable_adapter"):
+            alone = model.disable_adapter()
+        found = np.zeros((2, len(chosen)), dtype=np.float32)
+        with alone, torch.no_grad():
+            for k, side in enumerate((chosen, rejected)):
+                for batch in batches(side, device=model.device, batch_tokens=self.batch_tokens):
+                    found[k, batch.rows] = objectives.sequence_logprob(model, batch).float().cpu().numpy()
+        return found
+
+
+class _Projected:
+    """A sink that projects what comes at once: projections are linear, so parts may come one by one."""
+
+    def __init__(self, projection: Projection, out: Any) -> None:
+        self._projection, self._out = projection, out
+
+    def outer(self, name: str, left: Any, right: Any) -> None:
+        self._projection.add_outer(self._out, name, left, right)
+
+    def add(self, name: str, grads: Any) -> None:
+        self._projection.add(self._out, name, grads)
+
+    def done(self, name: str) -> None:
+        pass
+
+
+def unit_blocks(rows: NDArray[Any], weights: NDArray[np.float64]) -> Float:
+    """Scale the blocks of every row, one per checkpoint, to length sqrt(weight); a block of zeros stays.
+
+    The inner product of two such rows is sum_i weight_i cos_i, LESS's score for weights that are shares of the learning
+    rates. One column that is left over, as stores have it, is kept.
+
+    Parameters
+    ----------
+    rows : float (n, N d) or (n, N d + 1)
+    weights : float64 (N,)
+    """
+    count, width = len(weights), rows.shape[1] // len(weights)
+    out = np.array(rows, dtype=np.float32)
+    for k in range(count):
+        block = out[:, k * width : (k + 1) * width]
+        length = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1))
+        scale = np.divide(np.sqrt(weights[k]), length, out=np.zeros_like(length), where=length > 0)
+        block *= scale[:, None].astype(np.float32)
+    return out
+
+
+def open_gradients(config: FeatureConfig, longest: int) -> Gradients:
+    """Load what a configuration asks for; `longest` is the length of an example unless it says otherwise."""
+    options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
+    options["trust_remote_code"] = config.trust_remote_code
+    checkpoints: Sequence[Checkpoint] = ()
+    reference = None
+    assert config.model is not None or config.checkpoints is not None
+    if config.checkpoints is not None:
+        tuned = read_tuned(config.checkpoints)
+        causal = load_tuned(tuned, base=config.model, **options)
+        checkpoints = tuned.checkpoints
+        if not tuned.is_adapter:
+            base = config.model or tuned.record["model"]["path"] or tuned.record["model"]["name"]
+            reference = lambda: load_causal(base, revision=config.revision, **options)  # noqa: E731
+    else:
+        assert config.model is not None
+        causal = load_causal(config.model, revision=config.revision, **options)
+    return Gradients(
+        causal, checkpoints=checkpoints, params=config.params, objective=config.objective,
+        target_objective=config.target_objective, optimizer=config.optimizer or "sgd", momentum=config.momentum,
+        less_compat=config.less_compat, projection=config.projection, dim=int(config.dim or 0), combine=config.combine,
+        max_length=config.max_length or longest_input(causal.model, longest), score=config.score, beta=config.beta,
+        reference=reference,
+    )  # fmt: skip
