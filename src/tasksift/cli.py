@@ -13,6 +13,7 @@ import typer
 
 from tasksift import __version__
 from tasksift.cli_options import INPUT, KNOBS, OUTPUT, option, with_features
+from tasksift.cli_tune import add_tune
 from tasksift.config import RunConfig, help_of
 from tasksift.errors import InputError
 
@@ -228,6 +229,9 @@ def demo(
 
         progress, _ = _voices(quiet)
         run_demo(out, progress=progress, say=typer.echo, as_json=as_json)
+
+
+add_tune(app, _answering, lambda quiet: _voices(quiet))
 
 
 def _voices(quiet: bool) -> tuple[Progress, Callable[[str], None]]:

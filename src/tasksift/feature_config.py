@@ -75,8 +75,9 @@ class FeatureConfig(BaseModel):
     """How gradients are brought to --dim numbers."""
     combine: Literal["concat", "mean"] = "concat"
     """Several checkpoints: side by side, weighted so that a cosine is LESS's sum over them; or averaged (TAROT)."""
-    sketch: Literal["kron", "tensor"] = "kron"
-    """How sketch mixes the two sides of the output layer's gradient; tensor is more accurate at equal size."""
+    sketch: Literal["tensor", "kron"] = "tensor"
+    """How sketch mixes the two sides of the output layer's gradient: tensor is more accurate at equal size, kron is as
+    published."""
 
     def feature_options(self) -> dict[str, Any]:
         """Return the fields of this part only, as JSON."""

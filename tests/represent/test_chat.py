@@ -80,6 +80,13 @@ def test_the_plain_layout():
     ]
 
 
+def test_a_token_across_the_border_counts_to_the_answer():
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["o?\nM"])
+    tokens = ChatTokens(tokenizer, LONG).encode(conversation(("user", "Who?"), ("assistant", "Me")))
+    assert scored_texts(tokens, tokenizer) == ["o?\nMe<|end|>"]
+
+
 @pytest.mark.parametrize("template", [None, CHATML])
 def test_documents_are_plain_and_scored_whole(template):
     tokenizer = make_tokenizer(template)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -91,15 +92,15 @@ def test_logits_of_a_part_stay_within_their_bytes(monkeypatch):
     asked = causal()
     sizes = []
     asked.model.get_output_embeddings().register_forward_hook(lambda _, inputs, out: sizes.append(out.shape[1]))
-    losses = Losses(asked, max_length=64)
+    losses = Losses(asked, max_length=64, batch_tokens=10**6)
     losses.transform(EXAMPLES)
-    most, total = max(sizes), sum(sizes)
+    (total,) = sizes
     longest = max(len(each) for each in losses.per_token(EXAMPLES))
     sizes.clear()
     monkeypatch.setattr(scoring, "LOGIT_BYTES", 4 * 400 * longest)
     losses.transform(EXAMPLES)
-    assert max(sizes) == longest < most
-    assert sum(sizes) == total
+    assert max(sizes) == longest < total == sum(sizes)
+    assert all(one + following > longest for one, following in itertools.pairwise(sizes))
 
 
 def test_bfloat16_is_near_float32():
@@ -109,14 +110,16 @@ def test_bfloat16_is_near_float32():
     np.testing.assert_allclose(coarse, fine, rtol=5e-2)
 
 
-def test_float32_is_enough_for_a_vocabulary_of_a_large_model():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_float32_is_enough_for_the_vocabulary_of_a_large_model(dtype):
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(5, 150_000, generator=generator)
     labels = torch.tensor([0, 7, 149_999, 3, 4])
-    logits[0] += 500  # a shift means nothing
-    logits[1, 7] = 60  # certain and right: one minus the probability is far below float32's step at 1
+    logits[0] += 100  # a shift means nothing
+    logits[1, 7] = 60  # certain and right
     logits[2, 5] = 200  # certain and wrong
     logits[3, 10:] = -torch.inf  # tokens that cannot be
+    logits = logits.to(dtype)
     found = scoring._measure(logits, labels).double()
     log_p = torch.log_softmax(logits.double(), 1)
     p = log_p.exp()
@@ -246,14 +249,17 @@ def test_what_opens_an_answer():
 
 def test_ifd_compares_the_same_tokens_where_the_answer_is_cut():
     asked = causal("gpt2")
+    opening = _opening(asked.tokenizer)
     example = EXAMPLES[-2]
-    ids, scored = _arrays(ChatTokens(asked.tokenizer, 20).encode(Example((Turn("user", "?"), example.turns[-1]))))
-    opening = asked.tokenizer("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
-    answer = ids[scored][: 20 - len(opening)]
-    direct = token_by_token(asked.model, np.array([*opening, *answer]), np.arange(20) >= len(opening))[:, 0]
-    conditioned = token_by_token(asked.model, ids, scored)[: len(answer), 0]
-    found = Losses(asked, metrics=("ifd",), max_length=20).transform([Example((Turn("user", "?"), example.turns[-1]))])
-    assert found[0, 0] == pytest.approx(conditioned.mean() / direct.mean(), rel=1e-5)
+    for length in (40, len(opening) + 2):  # in the latter, what opens the answer leaves room for two tokens of it
+        ids, scored = _arrays(ChatTokens(asked.tokenizer, length).encode(example))
+        answer = ids[scored][: length - len(opening)]
+        alone = np.array([*opening, *answer])
+        direct = token_by_token(asked.model, alone, np.arange(len(alone)) >= len(opening))[:, 0]
+        conditioned = token_by_token(asked.model, ids, scored)[: len(answer), 0]
+        found = Losses(asked, metrics=("ifd",), max_length=length).transform([example])
+        assert found[0, 0] == pytest.approx(conditioned.mean() / direct.mean(), rel=1e-5)
+    assert len(answer) == 2 < scored.sum()
 
 
 @pytest.mark.parametrize(

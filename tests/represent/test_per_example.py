@@ -138,6 +138,7 @@ def test_encoder_equals_a_loop(task):
         torch.manual_seed(0)
         model = (BertForMaskedLM if task == "masked" else BertForSequenceClassification)(config).eval()
     tokens = random_tokens(vocabulary=100)
+    tokens[1].ids[-2] = config.pad_token_id  # has no gradient, although it is seen
 
     def losses(batch):
         logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits
@@ -205,6 +206,15 @@ def test_finite_differences():
         assert torch.allclose((both[0] - both[1]) / (2 * step), grad[:, at], rtol=1e-6, atol=1e-9), name
 
 
+class Shift(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.by = torch.nn.Parameter(torch.ones(6))
+
+    def forward(self, values):
+        return values + self.by
+
+
 class Shared(torch.nn.Module):
     """One layer and one norm used twice, a bias of its own, an extra that is used by nothing."""
 
@@ -212,14 +222,14 @@ class Shared(torch.nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.layer = torch.nn.Linear(6, 6)
-        self.norm = torch.nn.RMSNorm(6)
+        self.norm, self.shift = torch.nn.RMSNorm(6), Shift()
         self.scale = torch.nn.Parameter(torch.randn(6, generator=generator))
         self.unused = torch.nn.Linear(2, 2)
         for parameter in self.parameters():
             torch.nn.init.normal_(parameter, generator=generator)
 
     def forward(self, values):
-        values = self.norm(self.layer(values)).tanh_()
+        values = self.shift(self.norm(self.layer(values))).tanh_()
         return self.scale * self.norm(self.layer(values) * self.scale)
 
 
@@ -289,7 +299,9 @@ def test_other_architectures(kind):
     transformers = pytest.importorskip("transformers")
     sizes = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     sizes |= {"max_position_embeddings": 64, "pad_token_id": None, "bos_token_id": None, "eos_token_id": 0}
-    sizes |= {"ffn_dim": 48, "word_embed_proj_dim": 32} if kind == "OPT" else {"intermediate_size": 48, "head_dim": 8}
+    sizes |= {"ffn_dim": 48, "word_embed_proj_dim": 32} if kind == "OPT" else {
+        "intermediate_size": 48, "head_dim": 8, "num_key_value_heads": 2,
+    }  # fmt: skip
     config = getattr(transformers, f"{kind}Config")(**sizes)
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -10,22 +10,25 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from tasksift.errors import InputError, MissingExtraError
+from tasksift.represent.checkpoint_files import (
+    FIRST,
+    FORMAT,
+    MOMENTS,
+    RECORD,
+    SECOND,
+    saved_name,
+    weight_digest,
+    weight_files,
+)
 from tasksift.represent.models import CausalModel, Precision, load_causal
 from tasksift.represent.store import file_digest
-
-FORMAT = "tasksift tune 1"
-RECORD = "tune.json"
-MOMENTS = "moments.safetensors"
-FIRST, SECOND = "exp_avg.", "exp_avg_sq."
-"""What the names of first and second moments begin with; the rest is the parameter's name."""
 
 
 @dataclass
@@ -186,7 +189,8 @@ def load_tuned(
     Returns
     -------
     CausalModel
-        In evaluation mode, nothing asks for gradients. Its parameters have the names that weights and moments go by.
+        In evaluation mode, nothing asks for gradients. Its parameters have the names that weights and moments go by;
+        its identity is that of the base.
 
     Raises
     ------
@@ -196,7 +200,6 @@ def load_tuned(
     last = tuned.checkpoints[-1]
     if not tuned.is_adapter:
         loaded = load_causal(last.folder, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-        loaded.identity = dict(tuned.record["model"])
     else:
         facts = tuned.record["model"]
         place, revision = (base, None) if base is not None else (facts["path"] or facts["name"], facts["revision"])
@@ -215,6 +218,7 @@ def load_tuned(
             loaded.model = peft.PeftModel.from_pretrained(
                 loaded.model, last.folder, torch_device=str(loaded.model.device), is_trainable=False
             )
+    loaded.identity = {key: value for key, value in tuned.record["model"].items() if key != "path"}
     loaded.model.eval().requires_grad_(False)
     apply(loaded.model, last)
     return loaded
@@ -247,24 +251,6 @@ def quiet_peft() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         yield
-
-
-def saved_name(parameter: str) -> str:
-    """Return the name that `save_pretrained` gives to a parameter: peft leaves its adapter's name out."""
-    return parameter.replace(".default", "") if ".lora_" in parameter else parameter
-
-
-def weight_files(folder: Path) -> Sequence[Path]:
-    """Return the files that hold the weights of a checkpoint, in sorted order."""
-    return sorted(path for path in folder.glob("*.safetensors") if path.name != MOMENTS)
-
-
-def weight_digest(folder: Path) -> str:
-    """Return the hex digest of the weights of a checkpoint: names and bytes of their files."""
-    digest = blake2b(digest_size=16)
-    for path in weight_files(folder):
-        digest.update(f"{path.name}\0{file_digest(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _load(path: Path) -> dict[str, Any]:

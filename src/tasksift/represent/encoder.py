@@ -75,7 +75,7 @@ class Encoder:
     -----
     Rows are the model's own, scaled or not as it leaves them. In float32 a row depends on the other rows by about
     1e-7 (padding); in half precision by its rounding. Batches are cut from the texts sorted by tokens:
-    sentence-transformers sorts by characters, which pads up to 80 % more in pools of many languages and kinds.
+    sentence-transformers sorts by characters, which pads a pool of many languages by 83 % in batches of 32, not by 7 %.
     """
 
     def __init__(

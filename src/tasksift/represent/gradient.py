@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
-from tasksift.feature_config import FeatureConfig
 from tasksift.represent import objectives
 from tasksift.represent.chat import ChatTokens, Tokens
-from tasksift.represent.checkpoints import Checkpoint, apply, load_tuned, read_tuned
+from tasksift.represent.checkpoints import Checkpoint, apply
 from tasksift.represent.forward import BATCH_TOKENS, Batch, batches, collate
 from tasksift.represent.gradient_sinks import Materialised
-from tasksift.represent.models import CausalModel, load_causal, longest_input
+from tasksift.represent.models import CausalModel
 from tasksift.represent.parameters import choose_parameters
 from tasksift.represent.per_example import PerExample
 from tasksift.represent.preconditioner import adam_direction
@@ -158,6 +157,9 @@ class Gradients:
         InputError
             If an example is no preference pair and the objective is dpo.
         """
+        if not self._verified:
+            self._verify()
+            self._verified = True
         chosen = [self.tokens.encode(example) for example in examples]
         rejected: list[Tokens] = []
         margins: Float = np.zeros((2, 0), dtype=np.float32)
@@ -189,9 +191,6 @@ class Gradients:
         for batch in batches(chosen, device=model.device, batch_tokens=self.batch_tokens, most=self._most):
             out = torch.zeros(len(batch.rows), projection.dim, device=model.device)
             losses, owners = self._losses(batch, rejected, margins)
-            if not self._verified:
-                self._per_example.verify(losses, len(batch.rows), torch.Generator().manual_seed(0), owners)
-                self._verified = True
             if moments is None:
                 sink: Any = _Projected(projection, out)
             else:
@@ -202,6 +201,19 @@ class Gradients:
             out[~batch.scored.any(1)] = 0  # momentum alone is nothing of the row's own
             rows[batch.rows] = out.cpu().numpy()
         return rows
+
+    def _verify(self) -> None:
+        """Make sure, on a few rows of noise, that gradients of this model can be told apart by example."""
+        import torch
+
+        rng, most = np.random.default_rng(0), self.causal.model.get_output_embeddings().weight.shape[0]
+        noise = [
+            Tokens(rng.integers(0, most, length), np.arange(length) > 0)
+            for length in (min(length, self.tokens.max_length) for length in (7, 9, 12))
+        ]
+        batch = collate(noise, np.arange(3), self.causal.model.device)
+        losses, owners = self._losses(batch, noise[::-1], np.zeros((2, 3), dtype=np.float32))
+        self._per_example.verify(losses, 3, torch.Generator().manual_seed(0), owners)
 
     def _losses(self, batch: Batch, rejected: list[Tokens], margins: Float) -> tuple[Callable[[], Any], list[Any]]:
         import torch
@@ -287,29 +299,3 @@ def unit_blocks(rows: NDArray[Any], weights: NDArray[np.float64]) -> Float:
         scale = np.divide(np.sqrt(weights[k]), length, out=np.zeros_like(length), where=length > 0)
         block *= scale[:, None].astype(np.float32)
     return out
-
-
-def open_gradients(config: FeatureConfig, longest: int) -> Gradients:
-    """Load what a configuration asks for; `longest` is the length of an example unless it says otherwise."""
-    options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
-    options["trust_remote_code"] = config.trust_remote_code
-    checkpoints: Sequence[Checkpoint] = ()
-    reference = None
-    assert config.model is not None or config.checkpoints is not None
-    if config.checkpoints is not None:
-        tuned = read_tuned(config.checkpoints)
-        causal = load_tuned(tuned, base=config.model, **options)
-        checkpoints = tuned.checkpoints
-        if not tuned.is_adapter:
-            base = config.model or tuned.record["model"]["path"] or tuned.record["model"]["name"]
-            reference = lambda: load_causal(base, revision=config.revision, **options)  # noqa: E731
-    else:
-        assert config.model is not None
-        causal = load_causal(config.model, revision=config.revision, **options)
-    return Gradients(
-        causal, checkpoints=checkpoints, params=config.params, objective=config.objective,
-        target_objective=config.target_objective, optimizer=config.optimizer or "sgd", momentum=config.momentum,
-        less_compat=config.less_compat, projection=config.projection, dim=int(config.dim or 0), combine=config.combine,
-        max_length=config.max_length or longest_input(causal.model, longest), score=config.score, beta=config.beta,
-        reference=reference,
-    )  # fmt: skip

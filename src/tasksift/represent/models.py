@@ -139,9 +139,23 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def longest_input(model: Any, most: int) -> int:
-    """Return how many tokens a model takes at once, `most` at most."""
-    return min(most, int(getattr(model.config, "max_position_embeddings", None) or most))
+LONGEST = 2048
+"""Tokens of a row at most, unless asked otherwise."""
+
+
+def longest_input(config: Any) -> int:
+    """Return how many tokens a model of that configuration takes at once, `LONGEST` at most."""
+    return min(LONGEST, int(getattr(config, "max_position_embeddings", None) or LONGEST))
+
+
+def model_length(name: str | Path, revision: str | None = None) -> int:
+    """Return `longest_input` of a model that is not loaded."""
+    _, transformers = need_models("--model")
+    folder, _ = find_model(name, revision)
+    try:
+        return longest_input(transformers.AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--model {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
 
 
 def check_device(device: str) -> Any:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 from tasksift.represent import REPRESENTATIONS, Embedder
-
-LONGEST = 2048
-"""Tokens of a row at most, unless asked otherwise."""
 
 TFIDF_DIM, GRADIENT_DIM = 256, 4096
 """Dimensions unless asked otherwise."""
@@ -76,10 +74,6 @@ def open_embedder(config: FeatureConfig, say: Callable[[str], None] = lambda lin
             str(config.url), str(config.model), api_key_env=config.api_key_env, concurrency=config.concurrency,
             requests_per_minute=config.requests_per_minute, price_per_million=config.price, say=say,
         )  # fmt: skip
-    if config.representation == "gradient":
-        from tasksift.represent.gradient import open_gradients
-
-        return open_gradients(config, LONGEST)
     return _of_language_model(config)
 
 
@@ -90,14 +84,24 @@ def for_targets(embedder: Embedder) -> Embedder:
 
 
 def _of_language_model(config: FeatureConfig) -> Embedder:
-    from tasksift.represent.models import load_causal, longest_input
+    from tasksift.represent.models import CausalModel, load_causal, longest_input
 
-    assert config.model is not None
-    causal = load_causal(
-        config.model, revision=config.revision, device=config.device, dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-    )  # fmt: skip
-    longest = config.max_length or longest_input(causal.model, LONGEST)
+    options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
+    options["trust_remote_code"] = config.trust_remote_code
+
+    def load(name: str) -> CausalModel:
+        return load_causal(name, revision=config.revision, **options)
+
+    tuned = None
+    if config.checkpoints is not None:
+        from tasksift.represent.checkpoints import load_tuned, read_tuned
+
+        tuned = read_tuned(config.checkpoints)
+        causal = load_tuned(tuned, base=config.model, **options)
+    else:
+        assert config.model is not None
+        causal = load(config.model)
+    longest = config.max_length or longest_input(causal.model.config)
     if config.representation == "hidden":
         from tasksift.represent.hidden import HiddenStates
 
@@ -106,10 +110,31 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
         from tasksift.represent.sketch import HeadSketch
 
         return HeadSketch(causal, sketch=config.sketch, max_length=longest, score=config.score)
-    from tasksift.represent.loss import Losses
+    if config.representation == "loss":
+        from tasksift.represent.checkpoints import apply
+        from tasksift.represent.loss import Losses
 
-    metrics = tuple(name.strip() for name in config.metrics.split(",") if name.strip())
-    return Losses(causal, metrics=metrics, max_length=longest, score=config.score)
+        checkpoints = tuned.checkpoints if tuned else ()
+        return Losses(
+            causal,
+            metrics=tuple(name.strip() for name in config.metrics.split(",") if name.strip()),
+            max_length=longest,
+            score=config.score,
+            checkpoints=[partial(apply, causal.model, each) for each in checkpoints],
+            checkpoints_identity=[each.digest for each in checkpoints] or None,
+        )
+    from tasksift.represent.gradient import Gradients
+
+    reference = None
+    if tuned is not None and not tuned.is_adapter:
+        # Every parameter was trained, so what they were before is loaded when it is asked for.
+        reference = partial(load, config.model or tuned.record["model"]["path"] or tuned.record["model"]["name"])
+    return Gradients(
+        causal, checkpoints=tuned.checkpoints if tuned else (), params=config.params, objective=config.objective,
+        target_objective=config.target_objective, optimizer=config.optimizer or "sgd", momentum=config.momentum,
+        less_compat=config.less_compat, projection=config.projection, dim=int(config.dim or 0), combine=config.combine,
+        max_length=longest, score=config.score, beta=config.beta, reference=reference,
+    )  # fmt: skip
 
 
 def _description(field: str) -> str:

@@ -123,7 +123,8 @@ class PerExample:
         """Check a batch against ordinary autograd, so that an unforeseen architecture is never silently wrong.
 
         With random weights w, sum_b w_b (gradient of b) must be the gradient of sum_b w_b loss_b. The batch must hold
-        several examples, for with one there is nothing to confuse; short ones do. Cost: an ordinary pass and a per-example pass.
+        several examples, for with one there is nothing to confuse; short ones do. Cost: an ordinary pass and a
+        per-example pass.
 
         Parameters
         ----------

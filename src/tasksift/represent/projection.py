@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from math import isqrt, prod
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -95,7 +95,7 @@ class CountSketch(Projection):
     shift each, so that memory is read in order. Two coordinates of a block never meet, two of different blocks do with
     probability 1/dim. As signs are independent, mean and variance of an inner product depend on these pairwise
     probabilities only: it is unbiased, and its variance at most (|g|^2 |g'|^2 + <g, g'>^2) / dim, as with independent
-    buckets.
+    buckets, and lower where a parameter has few blocks.
 
     Memory: one byte for each parameter. The sum of a bucket runs in the order of coordinates, on any number of threads.
     """
@@ -180,81 +180,6 @@ class Rademacher(Projection):
             at += width
 
 
-class Factored(Projection):
-    """Matrices are projected on both sides, L^T G R, so gradients of linear layers are never formed.
-
-    Choe et al., "What is your data worth to GPT?" (LoGra), arXiv 2405.13954, 2024, with +-1/sqrt(k) sides. Every
-    matrix has an equal share of `dim`; a side that is not longer than its k is kept as it is. Vectors share one
-    count-sketch. Unbiased; but the error follows the sides, about 1/sqrt(k), not 1/sqrt(dim).
-    """
-
-    kind: Kind = "factored"
-
-    def __init__(self, layout: Mapping[str, Shape], dim: int, seed: int, device: Any) -> None:
-        super().__init__(layout, dim, seed, device)
-        matrices = {name: (shape[0], prod(shape[1:])) for name, shape in self.layout.items() if len(shape) > 1}
-        vectors = {name: shape for name, shape in self.layout.items() if name not in matrices}
-        self._sides: dict[str, tuple[int, int]] = {}
-        self._starts: dict[str, int] = {}
-        self._factors: dict[str, tuple[Any, Any]] = {}
-        self._vectors: CountSketch | None = None
-        left, at = dim, 0
-        shares = len(matrices) + bool(vectors)
-        if vectors:
-            at = min(max(1, dim // shares), sum(map(prod, vectors.values())))
-            self._vectors = CountSketch(vectors, at, seed, device)
-            left, shares = dim - at, shares - 1
-        # The smallest first: what they cannot use is for the others.
-        for name in sorted(matrices, key=lambda name: (prod(matrices[name]), name)):
-            self._sides[name] = _split(*matrices[name], max(1, left // shares))
-            self._starts[name] = at
-            size = prod(self._sides[name])
-            at, left, shares = at + size, left - size, shares - 1
-        self.dim = at
-
-    def _facts(self) -> list[Any]:
-        return [*super()._facts(), sorted(self._sides.items())]
-
-    def _sides_of(self, name: str) -> tuple[Any, Any]:
-        if name not in self._factors:
-            shape = self.layout[name]
-            lengths = shape[0], prod(shape[1:])
-            self._factors[name] = tuple(  # type: ignore[assignment]
-                None if k == length else sign_matrix(length, k, k, self.device, self.seed, name, side)
-                for k, length, side in zip(self._sides[name], lengths, ("left", "right"), strict=True)
-            )
-        return self._factors[name]
-
-    def add(self, out: Any, name: str, grads: Any) -> None:
-        """Add the projection of the gradients (b, *shape) of one parameter to `out`, float32 (b, dim), in place."""
-        if name not in self._sides:
-            assert self._vectors is not None
-            self._vectors.add(out[:, : self._vectors.dim], name, grads)
-            return
-        left, right = self._sides_of(name)
-        grads = _times(grads.flatten(2).to(out.dtype), right)
-        self._put(out, name, _times(grads.mT, left).mT)
-
-    def add_outer(self, out: Any, name: str, left: Any, right: Any) -> None:
-        """Add the projection of the gradients sum_t left_t right_t^T, which are never formed.
-
-        Parameters
-        ----------
-        out : float32 tensor (b, dim)
-            Changed in place.
-        name : str
-            A parameter of shape (r, c).
-        left, right : tensors (b, t, r) and (b, t, c)
-            Zero at padding.
-        """
-        a, b = self._sides_of(name)
-        self._put(out, name, _times(left.to(out.dtype), a).mT @ _times(right.to(out.dtype), b))
-
-    def _put(self, out: Any, name: str, projected: Any) -> None:
-        start = self._starts[name]
-        out[:, start : start + prod(self._sides[name])] += projected.flatten(1)
-
-
 class Whole(Projection):
     """No projection: the parameters one after the other, by name. For few parameters, and to check the others."""
 
@@ -297,6 +222,8 @@ def make_projection(kind: str, layout: Mapping[str, Shape], dim: int, seed: int,
         import torch
     except ImportError:
         raise MissingExtraError("torch", "models", "a projection of gradients") from None
+    from tasksift.represent.factored import Factored
+
     kinds = {each.kind: each for each in (CountSketch, Rademacher, Factored, Whole)}
     if kind not in kinds:
         raise InputError(f"--projection {kind} is none of {', '.join(kinds)}")
@@ -305,14 +232,3 @@ def make_projection(kind: str, layout: Mapping[str, Shape], dim: int, seed: int,
     if not sum(map(prod, layout.values())):
         raise InputError("there is no trainable parameter to take gradients of; name parameters that the model has")
     return kinds[kind](layout, dim, seed, torch.device(device))
-
-
-def _times(left: Any, right: Any) -> Any:
-    return left if right is None else left @ right.to(left.dtype)
-
-
-def _split(rows: int, columns: int, share: int) -> tuple[int, int]:
-    """Sides of a matrix of at most `share` numbers, as equal as its shape allows."""
-    short = min(rows, columns, max(1, isqrt(share)))
-    long = min(max(rows, columns), share // short)
-    return (short, long) if rows <= columns else (long, short)

@@ -38,7 +38,7 @@ class HeadSketch:
         Made by `tasksift.represent.models.load_causal`.
     sketch : str
         ``kron``: both sides are projected, P_h^T (sum_t h_t r_t^T) P_v, with +-1 matrices (d, k_h) and (vocabulary,
-        k_v). The error of a cosine follows the sides, about 0.6 / sqrt(k_v) for k_v = 2 k_h, not 1 / sqrt(dim).
+        k_v). The error of a cosine follows the sides, 0.3 to 0.6 / sqrt(k_v) for k_v = 2 k_h, not 1 / sqrt(dim).
         ``tensor``: per token the circular convolution of a count-sketch of h_t and one of r_t (Pham and Pagh, "Fast and
         scalable polynomial kernels via explicit feature maps", KDD 2013). The error is about 1 / sqrt(dim).
     hidden_dims, vocabulary_dims : int

@@ -84,7 +84,7 @@ def _measure(logits: Any, labels: Any) -> Any:
         gold = log_p.gather(1, label)
         p = log_p.exp()
         entropy = torch.special.entr(p).sum(1)
-        p.scatter_(1, label, torch.expm1(gold))  # p - 1 without cancellation
+        p.scatter_(1, label, torch.expm1(gold))  # p - 1
         error = torch.linalg.vector_norm(p, dim=1)
         correct = (some.argmax(1) == label[:, 0]).float()
         lines.append(torch.stack([-gold[:, 0], entropy, error, correct], dim=1))

@@ -12,7 +12,8 @@ from typing import Any
 from tasksift.errors import InputError
 from tasksift.progress import Progress, silent
 from tasksift.represent.chat import ChatTokens, Tokens
-from tasksift.represent.checkpoints import FORMAT, RECORD, Tuned, read_tuned
+from tasksift.represent.checkpoint_files import FORMAT, RECORD
+from tasksift.represent.checkpoints import Tuned, read_tuned
 from tasksift.represent.models import CausalModel, Precision, check_device, load_causal
 from tasksift.represent.store import replace_json
 from tasksift.rows import writing

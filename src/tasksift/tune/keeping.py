@@ -64,7 +64,8 @@ def keeper(transformers: Any, tick: Tick, save_every: int, at_epoch: AtEpoch | N
     return Keeper()
 
 
-def _steps(state: Any) -> list[Step]:
+def steps_of(state: Any) -> list[Step]:
+    """Return the steps that the state of a Trainer tells of."""
     return [
         Step(int(entry["step"]), float(entry["loss"]), float(entry["learning_rate"]))
         for entry in state.log_history

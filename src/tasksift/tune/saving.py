@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from tasksift.errors import InputError
-from tasksift.represent.checkpoints import FIRST, MOMENTS, SECOND, saved_name, weight_digest, weight_files
+from tasksift.represent.checkpoint_files import FIRST, MOMENTS, SECOND, saved_name, weight_digest, weight_files
 from tasksift.represent.store import file_digest
 from tasksift.tune.keeping import Step
 
@@ -62,16 +61,13 @@ def describe(tune: Path, steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Return what the record says of the checkpoints ``epoch-1``, ``epoch-2``, ... of a folder, given all its steps."""
     made: list[dict[str, Any]] = []
     begin = 0
-    for epoch in count(1):
-        folder = tune / f"epoch-{epoch}"
-        if not folder.exists():
-            return made
+    while (folder := tune / f"epoch-{len(made) + 1}").exists():
         end = _saved_step(folder)
         own = [step for step in steps if begin < step.step <= end]
         made.append(
             {
                 "folder": folder.name,
-                "epoch": epoch,
+                "epoch": len(made) + 1,
                 "step": end,
                 "learning_rate": fmean(step.learning_rate for step in own),
                 "loss": fmean(step.loss for step in own),
@@ -80,7 +76,7 @@ def describe(tune: Path, steps: Sequence[Step]) -> list[dict[str, Any]]:
             }
         )
         begin = end
-    raise AssertionError
+    return made
 
 
 def _saved_step(folder: Path) -> int:

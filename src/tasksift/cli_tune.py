@@ -1,0 +1,97 @@
+"""`tasksift tune`: parse, call the library, print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tasksift.cli_options import INPUT, OUTPUT, option
+from tasksift.config import help_of
+from tasksift.errors import InputError
+
+TRAINING, ADAPTERS = "Training", "Adapters"
+
+
+def _of(panel: str, metavar: str, text: str, *names: str) -> Any:
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+
+
+def add_tune(
+    app: typer.Typer,
+    answering: Callable[[], AbstractContextManager[None]],
+    voices: Callable[[bool], tuple[Any, Callable[[str], None]]],
+) -> None:
+    """Add the command to the program; `answering` turns errors into a line, `voices` are bars and notes."""
+
+    @app.command()
+    def tune(
+        pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
+        model: Annotated[
+            str | None, _of(INPUT, "NAME", "Folder or hub name of the causal language model to train.")
+        ] = None,
+        sample: Annotated[str | None, _of(INPUT, "N", "Rows to train on, drawn at random: 1000 or 5%. [all]")] = None,
+        text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
+        revision: Annotated[str | None, option("revision", INPUT, "REV")] = None,
+        trust_remote_code: Annotated[bool, option("trust_remote_code", INPUT, "", "--trust-remote-code")] = False,
+        method: Annotated[str, _of(TRAINING, "lora|full", "Train adapters, or every parameter. [lora]")] = "lora",
+        epochs: Annotated[int, _of(TRAINING, "N", "Passes over the rows; a checkpoint is kept after each. [4]")] = 4,
+        learning_rate: Annotated[float, _of(TRAINING, "R", "The highest learning rate. [2e-5]")] = 2e-5,
+        schedule: Annotated[
+            str, _of(TRAINING, "linear|cosine|constant", "What the learning rate does after the warm-up. [linear]")
+        ] = "linear",
+        warmup_ratio: Annotated[float, _of(TRAINING, "S", "Share of the steps in which it rises. [0.03]")] = 0.03,
+        batch_size: Annotated[int, _of(TRAINING, "N", "Rows of a step. [128]")] = 128,
+        micro_batch: Annotated[int | None, _of(TRAINING, "N", "Rows in memory at a time. [all of a step]")] = None,
+        weight_decay: Annotated[float, _of(TRAINING, "W", "As in AdamW. [0]")] = 0.0,
+        max_steps: Annotated[int | None, _of(TRAINING, "N", "Stop after so many steps.")] = None,
+        max_length: Annotated[int | None, option("max_length", TRAINING, "N")] = None,
+        score: Annotated[str, option("score", TRAINING, "response|text")] = "response",
+        seed: Annotated[int, _of(TRAINING, "N", "Of the draw, the order and the adapters. [0]")] = 0,
+        device: Annotated[str, option("device", TRAINING, "DEVICE")] = "cpu",
+        dtype: Annotated[str, option("dtype", TRAINING, "float32|bfloat16")] = "float32",
+        rank: Annotated[int, _of(ADAPTERS, "N", "Rank of the adapters. [128]")] = 128,
+        alpha: Annotated[float, _of(ADAPTERS, "A", "What they add is scaled by alpha / rank. [512]")] = 512,
+        dropout: Annotated[float, _of(ADAPTERS, "P", "Dropout of the adapters. [0.1]")] = 0.1,
+        modules: Annotated[
+            str, _of(ADAPTERS, "NAMES", "Which layers: all-linear, or ends of names with commas. [all-linear]")
+        ] = "all-linear",
+        out: Annotated[Path | None, _of(OUTPUT, "FOLDER", "Folder for checkpoints and moments.", "--out", "-o")] = None,
+        force: Annotated[bool, _of(OUTPUT, "", "Replace what is in the way.", "--force")] = False,
+        quiet: Annotated[bool, _of(OUTPUT, "", "No bars, no notes.", "--quiet", "-q")] = False,
+        as_json: Annotated[bool, _of(OUTPUT, "", "Print the record as JSON.", "--json")] = False,
+    ) -> None:
+        """Train a model on POOL for a while, as gradients want it: with Adam's moments kept after each epoch.
+
+        tasksift tune pool.parquet --model llama/ --sample 5% --out warm/
+        """
+        with answering():
+            from tasksift.represent.models import model_length
+            from tasksift.tune import Settings, tune_rows
+
+            if model is None:
+                raise InputError("there is no --model: name the causal language model to train")
+            if out is None:
+                raise InputError("there is no --out: name the folder to write, such as --out warm")
+            progress, say = voices(quiet)
+            settings: dict[str, Any] = {
+                "method": method, "epochs": epochs, "learning_rate": learning_rate, "schedule": schedule,
+                "warmup_ratio": warmup_ratio, "batch_size": batch_size, "micro_batch": micro_batch,
+                "weight_decay": weight_decay, "max_steps": max_steps, "score": score, "seed": seed, "rank": rank,
+                "alpha": alpha, "dropout": dropout, "max_length": max_length or model_length(model, revision),
+                "modules": modules if modules == "all-linear" else tuple(modules.split(",")),
+            }  # fmt: skip
+            done = tune_rows(
+                pool, out, model=model, sample=sample, text_template=text_template, settings=Settings(**settings),
+                revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code,
+                progress=progress, say=say, force=force,
+            )  # fmt: skip
+            if as_json:
+                typer.echo(json.dumps(done.record, ensure_ascii=False))
+            else:
+                for each in done.checkpoints:
+                    say(f"epoch {each.epoch}: step {each.step}, loss {each.loss:.4f} -> {each.folder}")
