@@ -147,7 +147,7 @@ def test_refusals(tasksift: Callable[..., Any], folder: Path, rows: Callable[...
         (["data", "--out", "data/features"], "cannot write data/features: it lies in the pool's folder data"),
         (["pool.jsonl", "--out", "arrays"], "arrays holds .npy files but no feature store"),
         (["pool.jsonl", "--out", "x", "--dim", 0], "--dim '0': it should be"),
-        (["pool.jsonl", "--out", "x", "-r", "vectors"], "--representation vectors does not exist; use one of tfidf, encoder"),
+        (["pool.jsonl", "--out", "x", "-r", "vectors"], "--representation vectors does not exist; use one of tfidf"),
         (["pool.jsonl", "--out", "x", "--source-column", "no"], "there is no column 'no'"),
         (["pool.jsonl", "--out", "x", "--text-template", "{no}"], "'no' is not in the columns"),
         (["nowhere.jsonl", "--out", "x"], "nowhere.jsonl"),
