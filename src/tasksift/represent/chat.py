@@ -6,6 +6,7 @@ other, and the end-of-text token after every answer. Pool and targets take the s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -68,7 +69,10 @@ class ChatTokens:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides about the tokens, as JSON: digests of tokenizer and template, length, what is scored."""
-        digest = blake2b(self.tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
+        backend = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        backend["truncation"] = backend["padding"] = None  # what earlier calls left there
+        made_of = [backend, self.tokenizer.bos_token, self.tokenizer.eos_token, self._start]
+        digest = blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16).hexdigest()
         template = PLAIN if self.template is None else blake2b(self.template.encode(), digest_size=16).hexdigest()
         return {"tokenizer": digest, "chat_template": template, "max_length": self.max_length, "score": self.score}
 
@@ -84,9 +88,9 @@ class ChatTokens:
 
     def encode_turns(self, turns: Sequence[Turn], where: str) -> Tokens:
         """Return the tokens of a conversation; `where` names its file and row."""
-        if self.template is None or any(turn.role == "document" for turn in turns):
+        if self.template is None or not turns or any(turn.role == "document" for turn in turns):
             text, spans = self._plain(turns)
-            start = self._start
+            start = self._start if text else []
         else:
             text, spans = self._chat(_merged(turns), where)
             start = []

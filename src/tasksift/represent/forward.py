@@ -117,9 +117,13 @@ def predict(model: Any, batch: Batch) -> Predictions:
 
 
 def per_example(values: Any, owner: Any, count: int, *, mean: bool) -> Any:
-    """Sum, or average, the values (n,) of tokens over the examples that own them; shape (count,). 0 where none is."""
+    """Sum, or average, the values (n,) of tokens over the examples that own them; 0 where none is.
+
+    Shape (count,), float32 or wider.
+    """
     import torch
 
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
     total = torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, owner, values)
     if not mean:
         return total

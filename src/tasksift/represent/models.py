@@ -14,8 +14,8 @@ from tasksift.represent.store import file_digest
 
 Precision = Literal["float32", "bfloat16"]
 
-_COUNTS = (".safetensors", ".json", ".txt", ".model", ".jinja")
-"""Suffixes of the files that decide what a model computes."""
+_COUNTS = (".safetensors", ".json", ".txt", ".model", ".jinja", ".py")
+"""Suffixes of the files that decide what a model computes; code is fetched, and runs only where it is trusted."""
 
 
 @dataclass
@@ -62,37 +62,49 @@ def load_causal(
     Raises
     ------
     InputError
-        If there is no such model, it is no causal model, it has no safetensors, or the device is not there.
+        If there is no such model, it is no causal model, it has no safetensors or not all of its weights, or the
+        device is not there.
     """
     torch, transformers = need_models("a representation of a language model")
+    from safetensors import SafetensorError
+
     place = check_device(device)
     folder, facts = find_model(name, revision)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"--model {name}: {folder} holds no *.safetensors; save the model with safetensors")
     try:
         with quiet_loading():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
-            )
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code,
+                output_loading_info=True, ignore_mismatched_sizes=True,
+            )  # fmt: skip
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"--model {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    absent = sorted(str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]])
+    if absent:  # transformers would have put random numbers there
+        raise InputError(
+            f"--model {name}: {folder} lacks weights of a causal language model or has them in another shape "
+            f"({', '.join(absent)[:200]}); give a model with its output layer, as save_pretrained writes it"
+        )
     model.eval().requires_grad_(False).to(place)
     return CausalModel(model, tokenizer, facts)
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keep the bars of transformers off the terminal, which has bars of its own."""
+    """Keep bars and reports of transformers off the terminal, which has bars of its own."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 
