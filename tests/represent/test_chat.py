@@ -296,3 +296,13 @@ def test_requests_that_cannot_be_served():
 
     with pytest.raises(InputError, match="not a fast one"):
         ChatTokens(Slow(), 64)
+
+
+def test_a_template_without_system_turns_takes_them_as_part_of_the_question():
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    coder = ChatTokens(make_tokenizer(strict), 64)
+    turns = (Turn("system", "Be kind."), Turn("user", "Why?"), Turn("assistant", "So."))
+    joined = (Turn("user", "Be kind.\nWhy?"), Turn("assistant", "So."))
+    np.testing.assert_array_equal(coder.encode(Example(turns)).ids, coder.encode(Example(joined)).ids)
+    with pytest.raises(InputError, match="refuses this conversation"):
+        coder.encode(Example((Turn("system", "Be kind."), Turn("assistant", "So."))))

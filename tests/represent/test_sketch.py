@@ -143,7 +143,7 @@ def test_padding_batches_and_chunks_change_nothing(causal, kind, monkeypatch):
     np.testing.assert_allclose(rows, embed(causal, examples, kind, batch_tokens=1).transform(examples), **tolerance)
     monkeypatch.setattr(sketch, "CHUNK_BYTES", 4 * 400 * 7)
     np.testing.assert_allclose(rows, embed(causal, examples, kind).transform(examples), **tolerance)
-    monkeypatch.setattr(sketch, "LOGIT_BYTES", 1)
+    monkeypatch.setattr("tasksift.represent.forward.LOGIT_BYTES", 1)
     np.testing.assert_allclose(rows, embed(causal, examples, kind).transform(examples), **tolerance)
 
 

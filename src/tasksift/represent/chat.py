@@ -131,7 +131,15 @@ class ChatTokens:
         return text, spans
 
     def _chat(self, turns: list[dict[str, str]], where: str) -> tuple[str, list[tuple[int, int]]]:
-        whole = self._render(turns, where)
+        try:
+            whole = self._render(turns, where)
+        except InputError:
+            if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
+                raise
+            # Templates without system turns: what it says opens the first question.
+            first = {"role": "user", "content": f"{turns[0]['content']}\n{turns[1]['content']}"}
+            turns = [first, *turns[2:]]
+            whole = self._render(turns, where)
         spans, at = [], 0
         for k, turn in enumerate(turns):
             if turn["role"] != "assistant" or not turn["content"].strip():

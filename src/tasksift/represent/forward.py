@@ -95,6 +95,12 @@ def collate(tokens: Sequence[Tokens], rows: NDArray[np.int64], device: Any = "cp
     return Batch(rows, *(torch.from_numpy(array).to(device) for array in (ids, mask, scored)))
 
 
+def fitting(model: Any, batch_tokens: int) -> int:
+    """Return how many tokens a batch may have so that the logits of all of them stay within `LOGIT_BYTES`."""
+    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    return min(batch_tokens, max(1, LOGIT_BYTES // (4 * vocabulary)))
+
+
 def predict(model: Any, batch: Batch) -> Predictions:
     """Run a causal model and keep what it says at the scored tokens; gradients flow through where they are on.
 

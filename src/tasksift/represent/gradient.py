@@ -19,7 +19,7 @@ from tasksift.errors import InputError
 from tasksift.represent import objectives
 from tasksift.represent.chat import ChatTokens, Tokens
 from tasksift.represent.checkpoints import Checkpoint, apply
-from tasksift.represent.forward import BATCH_TOKENS, Batch, batches, collate
+from tasksift.represent.forward import BATCH_TOKENS, Batch, batches, collate, fitting
 from tasksift.represent.gradient_sinks import Materialised
 from tasksift.represent.models import CausalModel
 from tasksift.represent.parameters import choose_parameters
@@ -97,7 +97,7 @@ class Gradients:
         self.causal, self.checkpoints = causal, tuple(checkpoints)
         self.objective, self.target_objective = objective, target_objective or objective
         self.optimizer, self.momentum, self.less_compat = optimizer, momentum, less_compat
-        self.combine, self.beta, self.batch_tokens = combine, beta, batch_tokens
+        self.combine, self.beta, self.batch_tokens = combine, beta, fitting(causal.model, batch_tokens)
         self.tokens = ChatTokens(causal.tokenizer, max_length, score=score)  # type: ignore[arg-type]
         self._per_example = PerExample(causal.model, choose_parameters(causal.model, params))
         layout = self._per_example.layout

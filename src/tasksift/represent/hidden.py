@@ -66,7 +66,7 @@ class HiddenStates:
     ) -> None:
         if weighting not in WEIGHTINGS:
             raise InputError(f"--weighting {weighting} does not exist; use one of {', '.join(WEIGHTINGS)}")
-        self._model, self._batch_tokens, self._weighting = causal.model, batch_tokens, weighting
+        self.causal, self._batch_tokens, self._weighting = causal, batch_tokens, weighting
         self._tokens = ChatTokens(causal.tokenizer, max_length, score="text")
         self.dim = int(causal.model.config.get_text_config().hidden_size)
         self.identity: Mapping[str, Any] = {
@@ -88,9 +88,9 @@ class HiddenStates:
 
         out = np.zeros((len(examples), self.dim), dtype=np.float32)
         tokens = [self._tokens.encode(example) for example in examples]
-        for batch in batches(tokens, device=self._model.device, batch_tokens=self._batch_tokens):
+        for batch in batches(tokens, device=self.causal.model.device, batch_tokens=self._batch_tokens):
             with torch.no_grad():
-                hidden = last_hidden(self._model, batch).float()
+                hidden = last_hidden(self.causal.model, batch).float()
                 means = torch.bmm(weights(batch.mask, self._weighting)[:, None], hidden)[:, 0]
             out[batch.rows] = means.cpu().numpy()
         finite = np.isfinite(out).all(axis=1)

@@ -113,7 +113,8 @@ class Losses:
             raise InputError(f"--stride {stride} must lie between 1 and {max_length - 1}, below --max-length")
         if checkpoints and checkpoints_identity is None:
             raise ValueError("checkpoints need checkpoints_identity")
-        self._model, self._batch_tokens = causal.model, batch_tokens
+        self.causal = causal
+        self._batch_tokens = batch_tokens
         self._max_length, self._stride = max_length, stride
         self._tokens = ChatTokens(causal.tokenizer, max_length if stride is None else _UNCUT, score=score)
         self._checkpoints = tuple(checkpoints) or (lambda: None,)
@@ -167,7 +168,7 @@ class Losses:
 
     def _scores(self, tokens: Sequence[Tokens]) -> list[NDArray[np.float32]]:
         return token_scores(
-            self._model, tokens, width=self._max_length, stride=self._stride, batch_tokens=self._batch_tokens
+            self.causal.model, tokens, width=self._max_length, stride=self._stride, batch_tokens=self._batch_tokens
         )
 
     def _summarise(

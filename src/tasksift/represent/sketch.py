@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasksift.errors import InputError
 from tasksift.represent.chat import ChatTokens, Score
-from tasksift.represent.forward import BATCH_TOKENS, LOGIT_BYTES, Predictions, batches, predict
+from tasksift.represent.forward import BATCH_TOKENS, Predictions, batches, fitting, predict
 from tasksift.represent.models import CausalModel
 from tasksift.represent.projection import CHUNK_BYTES, DEVICE_BYTES, CountSketch
 from tasksift.represent.signs import raw, sign_matrix, signs
@@ -73,7 +73,7 @@ class HeadSketch:
         self,
         causal: CausalModel,
         *,
-        sketch: Sketch = "kron",
+        sketch: Sketch = "tensor",
         hidden_dims: int = 64,
         vocabulary_dims: int = 128,
         seed: int = 0,
@@ -86,9 +86,9 @@ class HeadSketch:
             raise InputError(f"--sketch {sketch} does not exist; use one of {', '.join(kinds)}")
         if min(hidden_dims, vocabulary_dims) < 1:
             raise InputError(f"the sketch needs sizes of at least 1, not {hidden_dims} x {vocabulary_dims}")
-        self._model = causal.model
+        self.causal = causal
         vocabulary, width = causal.model.get_output_embeddings().weight.shape
-        self._batch_tokens = min(batch_tokens, max(1, LOGIT_BYTES // (4 * vocabulary)))
+        self._batch_tokens = fitting(causal.model, batch_tokens)
         self._tokens = ChatTokens(causal.tokenizer, max_length, score=score)
         self._sketch = kinds[sketch](width, vocabulary, hidden_dims, vocabulary_dims, seed, causal.model.device)
         self.dim = hidden_dims * vocabulary_dims
@@ -119,9 +119,9 @@ class HeadSketch:
         tokens = [self._tokens.encode(example) for example in examples]
         some = np.array([k for k, each in enumerate(tokens) if each.scored.any()], dtype=np.int64)
         kept = [tokens[k] for k in some]
-        for batch in batches(kept, device=self._model.device, batch_tokens=self._batch_tokens):
+        for batch in batches(kept, device=self.causal.model.device, batch_tokens=self._batch_tokens):
             with torch.no_grad():
-                rows = self._sketch(predict(self._model, batch), len(batch.rows))
+                rows = self._sketch(predict(self.causal.model, batch), len(batch.rows))
             out[some[batch.rows]] = rows.cpu().numpy()
         finite = np.isfinite(out).all(axis=1)
         if not finite.all():
