@@ -16,6 +16,7 @@ from tasksift.cli_options import INPUT, KNOBS, OUTPUT, option, with_features
 from tasksift.cli_tune import add_tune
 from tasksift.config import RunConfig, help_of
 from tasksift.errors import InputError
+from tasksift.feature_config import FeatureConfig
 
 if TYPE_CHECKING:
     from tasksift.progress import Progress
@@ -135,6 +136,8 @@ def select(
     }  # fmt: skip
     with _answering():
         from tasksift.pipeline import run
+        from tasksift.presets import get_preset
+        from tasksift.represent.opening import READING
 
         if out is None:
             raise InputError("there is no --out: name the training file to write, such as --out picked.jsonl")
@@ -147,6 +150,9 @@ def select(
             base.pop("breadth", None)
         if "breadth" in chosen:
             base.pop("alpha", None)
+        if "vectors" in chosen or ("preset" in chosen and get_preset(chosen["preset"]).representation is None):
+            features_only = FeatureConfig.model_fields.keys() - READING
+            base = {name: value for name, value in base.items() if name not in features_only}
         if not {**base, **chosen}.get("budget"):
             raise InputError("there is no --budget: give 1000 (rows), 1% (of the rows) or 250000tok (tokens)")
         progress, say = _voices(quiet)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Optional
 
@@ -15,9 +14,27 @@ from tasksift.feature_config import FeatureConfig
 
 INPUT, KNOBS, REPRESENTATION, OUTPUT = "Input", "Selection", "Representation", "Output"
 
+PANELS = {
+    "Representation": ("representation", "dim", "store_dtype"),
+    "Models (encoder, hidden, loss, gradient, sketch)": (
+        "model", "revision", "trust_remote_code", "device", "dtype", "max_length", "prompt", "target_prompt", "score",
+        "weighting", "metrics", "sketch", "checkpoints",
+    ),
+    "Servers (endpoint)": (
+        "url", "api_key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "max_characters", "timeout",
+        "price",
+    ),
+    "Gradients (gradient)": (
+        "params", "objective", "target_objective", "beta", "optimizer", "momentum", "less_compat", "projection",
+        "combine",
+    ),
+}  # fmt: skip
+"""Under which heading the help lists the fields of a representation."""
+
 METAVARS = {
-    "revision": "REV", "device": "DEVICE", "dim": "N", "max_length": "N", "checkpoints": "FOLDER", "url": "URL",
-    "api_key_env": "VAR", "concurrency": "N", "requests_per_minute": "N", "price": "P", "metrics": "LIST",
+    "revision": "REV", "device": "DEVICE", "dim": "N", "max_length": "N", "prompt": "TEXT", "target_prompt": "TEXT",
+    "metrics": "LIST", "checkpoints": "FOLDER", "url": "URL", "api_key_env": "VAR", "concurrency": "N",
+    "requests_per_minute": "N", "tokens_per_minute": "N", "max_characters": "N", "timeout": "S", "price": "P",
     "params": "WHICH", "beta": "B",
 }  # fmt: skip
 """What stands for the value of an option that is neither a name nor one of a few words."""
@@ -26,9 +43,12 @@ SHORT = {"representation": "-r"}
 
 
 def option(field: str, panel: str, metavar: str, *names: str) -> Any:
-    """An option for a field of the configuration."""
+    """An option for a field of the configuration; the help ends with its default, if that is a name or a number."""
+    default = RunConfig.model_fields[field].default
+    value = f"{default:g}" if isinstance(default, float) else str(default)
+    shown = f" [{value}]" if type(default) in (str, int, float) and value else ""
     return typer.Option(
-        *(names or (option_name(field),)), metavar=metavar, help=help_of(field), rich_help_panel=panel,
+        *(names or (option_name(field),)), metavar=metavar, help=help_of(field) + shown, rich_help_panel=panel,
         show_default=False,
     )  # fmt: skip
 
@@ -57,9 +77,8 @@ def with_features(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _annotation(field: str) -> Any:
+    panel = next((panel for panel, fields in PANELS.items() if field in fields), REPRESENTATION)
     if RunConfig.model_fields[field].annotation is bool:
-        return Annotated[Optional[bool], option(field, REPRESENTATION, "", option_name(field))]  # noqa: UP045
-    choices = re.findall(r"'([\w-]+)'", str(RunConfig.model_fields[field].annotation))
-    metavar = "|".join(choices) if choices else METAVARS.get(field, "NAME")
+        return Annotated[Optional[bool], option(field, panel, "", option_name(field))]  # noqa: UP045
     names = (option_name(field), *([SHORT[field]] if field in SHORT else []))
-    return Annotated[Optional[str], option(field, REPRESENTATION, metavar, *names)]  # noqa: UP045
+    return Annotated[Optional[str], option(field, panel, METAVARS.get(field, "NAME"), *names)]  # noqa: UP045

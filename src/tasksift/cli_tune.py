@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tasksift.cli_options import INPUT, OUTPUT, option
-from tasksift.config import help_of
+from tasksift.config import help_of, option_name
 from tasksift.errors import InputError
 
 TRAINING, ADAPTERS = "Training", "Adapters"
@@ -39,24 +39,26 @@ def add_tune(
         revision: Annotated[str | None, option("revision", INPUT, "REV")] = None,
         trust_remote_code: Annotated[bool, option("trust_remote_code", INPUT, "", "--trust-remote-code")] = False,
         method: Annotated[str, _of(TRAINING, "lora|full", "Train adapters, or every parameter. [lora]")] = "lora",
-        epochs: Annotated[int, _of(TRAINING, "N", "Passes over the rows; a checkpoint is kept after each. [4]")] = 4,
-        learning_rate: Annotated[float, _of(TRAINING, "R", "The highest learning rate. [2e-5]")] = 2e-5,
+        epochs: Annotated[
+            str | None, _of(TRAINING, "N", "Passes over the rows; a checkpoint is kept after each. [4]")
+        ] = None,
+        learning_rate: Annotated[str | None, _of(TRAINING, "R", "The highest learning rate. [2e-5]")] = None,
         schedule: Annotated[
             str, _of(TRAINING, "linear|cosine|constant", "What the learning rate does after the warm-up. [linear]")
         ] = "linear",
-        warmup_ratio: Annotated[float, _of(TRAINING, "S", "Share of the steps in which it rises. [0.03]")] = 0.03,
-        batch_size: Annotated[int, _of(TRAINING, "N", "Rows of a step. [128]")] = 128,
-        micro_batch: Annotated[int | None, _of(TRAINING, "N", "Rows in memory at a time. [all of a step]")] = None,
-        weight_decay: Annotated[float, _of(TRAINING, "W", "As in AdamW. [0]")] = 0.0,
-        max_steps: Annotated[int | None, _of(TRAINING, "N", "Stop after so many steps.")] = None,
-        max_length: Annotated[int | None, option("max_length", TRAINING, "N")] = None,
+        warmup_ratio: Annotated[str | None, _of(TRAINING, "S", "Share of the steps in which it rises. [0.03]")] = None,
+        batch_size: Annotated[str | None, _of(TRAINING, "N", "Rows of a step. [128]")] = None,
+        micro_batch: Annotated[str | None, _of(TRAINING, "N", "Rows in memory at a time. [all of a step]")] = None,
+        weight_decay: Annotated[str | None, _of(TRAINING, "W", "As in AdamW. [0]")] = None,
+        max_steps: Annotated[str | None, _of(TRAINING, "N", "Stop after so many steps.")] = None,
+        max_length: Annotated[str | None, option("max_length", TRAINING, "N")] = None,
         score: Annotated[str, option("score", TRAINING, "response|text")] = "response",
-        seed: Annotated[int, _of(TRAINING, "N", "Of the draw, the order and the adapters. [0]")] = 0,
+        seed: Annotated[str | None, _of(TRAINING, "N", "Of the draw, the order and the adapters. [0]")] = None,
         device: Annotated[str, option("device", TRAINING, "DEVICE")] = "cpu",
         dtype: Annotated[str, option("dtype", TRAINING, "float32|bfloat16")] = "float32",
-        rank: Annotated[int, _of(ADAPTERS, "N", "Rank of the adapters. [128]")] = 128,
-        alpha: Annotated[float, _of(ADAPTERS, "A", "What they add is scaled by alpha / rank. [512]")] = 512,
-        dropout: Annotated[float, _of(ADAPTERS, "P", "Dropout of the adapters. [0.1]")] = 0.1,
+        rank: Annotated[str | None, _of(ADAPTERS, "N", "Rank of the adapters. [128]")] = None,
+        alpha: Annotated[str | None, _of(ADAPTERS, "A", "What they add is scaled by alpha / rank. [512]")] = None,
+        dropout: Annotated[str | None, _of(ADAPTERS, "P", "Dropout of the adapters. [0.1]")] = None,
         modules: Annotated[
             str, _of(ADAPTERS, "NAMES", "Which layers: all-linear, or ends of names with commas. [all-linear]")
         ] = "all-linear",
@@ -77,14 +79,27 @@ def add_tune(
                 raise InputError("there is no --model: name the causal language model to train")
             if out is None:
                 raise InputError("there is no --out: name the folder to write, such as --out warm")
+            if dtype not in ("float32", "bfloat16"):
+                raise InputError(f"--dtype {dtype} is not one of float32, bfloat16")
             progress, say = voices(quiet)
-            settings: dict[str, Any] = {
-                "method": method, "epochs": epochs, "learning_rate": learning_rate, "schedule": schedule,
-                "warmup_ratio": warmup_ratio, "batch_size": batch_size, "micro_batch": micro_batch,
-                "weight_decay": weight_decay, "max_steps": max_steps, "score": score, "seed": seed, "rank": rank,
-                "alpha": alpha, "dropout": dropout, "max_length": max_length or model_length(model, revision),
-                "modules": modules if modules == "all-linear" else tuple(modules.split(",")),
+            whole = {
+                "epochs": epochs, "batch_size": batch_size, "micro_batch": micro_batch, "max_steps": max_steps,
+                "max_length": max_length, "seed": seed, "rank": rank,
             }  # fmt: skip
+            real = {
+                "learning_rate": learning_rate, "warmup_ratio": warmup_ratio, "weight_decay": weight_decay,
+                "alpha": alpha, "dropout": dropout,
+            }  # fmt: skip
+            settings: dict[str, Any] = {
+                **{name: _number(name, int, text) for name, text in whole.items() if text is not None},
+                **{name: _number(name, float, text) for name, text in real.items() if text is not None},
+                "method": method, "schedule": schedule, "score": score,
+                "modules": modules if modules == "all-linear" else _names(modules),
+            }  # fmt: skip
+            if not 0 <= settings.get("seed", 0) < 2**32:
+                raise InputError(f"--seed {seed} is out of range; it is at least 0 and below 2^32")
+            if "max_length" not in settings:
+                settings["max_length"] = model_length(model, revision, trust_remote_code=trust_remote_code)
             done = tune_rows(
                 pool, out, model=model, sample=sample, text_template=text_template, settings=Settings(**settings),
                 revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code,
@@ -95,3 +110,18 @@ def add_tune(
             else:
                 for each in done.checkpoints:
                     say(f"epoch {each.epoch}: step {each.step}, loss {each.loss:.4f} -> {each.folder}")
+
+
+def _number(name: str, kind: type[int] | type[float], text: str) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{option_name(name)} {text!r}: it should be {what}") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise InputError(f"--modules {text!r}: name ends of layers with commas between, such as q_proj,v_proj")
+    return names

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tasksift.config import RunConfig
-from tasksift.errors import InputError
+from tasksift.errors import InputError, UnfinishedError
 from tasksift.features import SAMPLE_TEXTS, FitSample, lexical_identity, lexical_store, pool_workers
 from tasksift.memory import BASE, READING, embedding_memory, estimate_rows, in_words, model_memory, worker_words
-from tasksift.model_features import KEYS, KeyFile, model_store
+from tasksift.model_features import KEYS, KeyFile, check_store, model_store
 from tasksift.progress import Progress, silent
 from tasksift.represent import Embedder
-from tasksift.represent.opening import TFIDF_DIM, open_embedder, resolve
+from tasksift.represent.opening import TFIDF_DIM, open_embedder, resolve, say_usage
 from tasksift.represent.store import FeatureStore, read_manifest
 from tasksift.rows import PoolFile, TextReader, TokenCounter, expand, fingerprint, scan, writing
 from tasksift.rows.ids import ContentDigest
@@ -92,6 +92,8 @@ def embed(
     reader = TextReader(config.text_template)
     _check_folder(config, folder, pool, force)
     embedder = open_embedder(config, say) if config.representation != "tfidf" else None
+    if embedder is not None and not force:
+        check_store(config, folder, embedder)
     _announce(config, embedder, files, say)
     with writing(folder):
         work_folder = folder.with_name(folder.name + ".part")
@@ -105,6 +107,7 @@ def embed(
             if embedder is not None:
                 keys = KeyFile.load(work.folder / KEYS)
                 store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
+                say_usage(embedder, say)
                 made = store.identity["made"]
             else:
                 store, model = lexical_store(
@@ -113,7 +116,8 @@ def embed(
                 made = model.describe()
         except BaseException as error:
             # A request that cannot be served leaves nothing behind, except what an interrupted run had left before.
-            if (isinstance(error, InputError | OSError) and not resumed) or not work.has_work():
+            refused = isinstance(error, InputError | OSError) and not isinstance(error, UnfinishedError)
+            if (refused and not resumed) or not work.has_work():
                 work.drop()
             raise
         work.drop()

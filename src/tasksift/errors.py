@@ -15,6 +15,10 @@ class ShortPlanError(InputError):
     """A plan mentions too few rows for the budget, although the pool may hold more."""
 
 
+class UnfinishedError(InputError):
+    """Something outside gave up in the middle, such as a server; what is done is kept, and the same command goes on."""
+
+
 class MissingExtraError(InputError):
     """An optional dependency is needed; the message names the pip line that installs it."""
 

@@ -17,6 +17,9 @@ from tasksift.vectors import Vectors
 CLIP = 4.0
 """Standardised scalars beyond so many deviations count as that many."""
 
+ROUNDING = 1e-6
+"""A column of scalars that deviates by less than this share of its mean is a constant."""
+
 
 def geometry(
     config: RunConfig, embedder: Embedder, pool: Vectors, target: NDArray[np.generic], work: Path
@@ -24,28 +27,40 @@ def geometry(
     """Return pool and targets as selectors compare them.
 
     Directions are scaled to unit length as they are read. Scalars are standardised, every column by the pool's mean and
-    deviation, clipped at `CLIP`; centred gradients lose the pool's mean. Both are written to `work`.
+    deviation, clipped at `CLIP`, or 0 where it is a constant; centred gradients lose the pool's mean. Both are written
+    to `work`.
     """
     assert config.representation is not None
-    mean: NDArray[np.float64]
     if REPRESENTATIONS[config.representation].kind == "direction":
-        if config.representation == "gradient" and config.momentum == "centred":
-            mean = _mean(pool)
-            mean[-1] = 0  # the axis of rows without a gradient
-            weights = embedder.weights  # type: ignore[attr-defined]
-            pool = _derived(pool, work / "centred.npy", lambda rows: unit_blocks(rows - mean, weights))
+        if config.representation == "gradient" and config.optimizer == "adam" and config.momentum == "centred":
+            pool = _derived(pool, work / "centred.npy", _centred(pool, config, embedder))
         return Vectors(pool, normalize=True, name="features"), Vectors(target, normalize=True, name="target")
     mean = _mean(pool)
     variance = np.zeros(pool.dim)
     for span in pool.spans():
         variance += np.square(pool.raw(span) - mean).sum(axis=0) / len(pool)
-    deviation = np.where(variance > 0, np.sqrt(variance), 1.0)
+    # A column that varies by its rounding only is a constant.
+    constant = variance <= np.square(ROUNDING * mean)
+    deviation = np.where(constant, 1.0, np.sqrt(variance))
 
     def standard(rows: NDArray[Any]) -> NDArray[Any]:
-        return np.clip((rows - mean) / deviation, -CLIP, CLIP)
+        return np.where(constant, 0.0, np.clip((rows - mean) / deviation, -CLIP, CLIP))
 
     pool = _derived(pool, work / "standardised.npy", standard)
     return pool, Vectors(standard(target).astype(np.float32), name="target")
+
+
+def _centred(pool: Vectors, config: RunConfig, embedder: Embedder) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What takes the mean gradient of the pool away and scales each checkpoint; rows without a gradient stay."""
+    gradients = len(pool) - sum(float(pool.raw(span)[:, -1].sum(dtype=np.float64)) for span in pool.spans())
+    mean = _mean(pool) * (len(pool) / max(1.0, gradients))
+    mean[-1] = 0
+    weights = embedder.weights if config.combine == "concat" else np.ones(1)  # type: ignore[attr-defined]
+
+    def centred(rows: NDArray[Any]) -> NDArray[Any]:
+        return unit_blocks(np.where(rows[:, -1:] > 0, rows, rows - mean), weights)
+
+    return centred
 
 
 def _mean(pool: Vectors) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tasksift.geometry import geometry
 from tasksift.progress import Progress
 from tasksift.represent import REPRESENTATIONS, Embedder
 from tasksift.represent.opening import for_targets
-from tasksift.represent.store import SHARD_BYTES, FeatureStore, read_manifest, replace_json
+from tasksift.represent.store import SHARD_BYTES, FeatureStore, keep_json, read_manifest
 from tasksift.rows import Example, PoolFile, TextReader, iter_examples
 
 SHARD_ROWS = 2048
@@ -53,10 +53,12 @@ def model_features(
         Replace features of other rows or of another representation instead of refusing them.
     """
     keys = KeyFile.load(work / KEYS)
-    store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
+    # Targets come first: what is wrong with one of them is said before the pool is embedded.
     with progress("embedding the targets", len(targets)) as tick:
         raw = embed_examples(for_targets(embedder), targets, config)
         tick(len(targets))
+    _check_targets(config, targets, raw)
+    store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
     pool, target = geometry(config, embedder, store.open(), raw, work)
     return Features(pool, target, {"name": config.representation, "dim": pool.dim, **store.identity["made"]})
 
@@ -90,37 +92,51 @@ def model_store(
 
     Notes
     -----
-    Memory holds one shard, `SHARD_BYTES` or `SHARD_ROWS`, and the rows it is made of.
+    Memory holds one shard, at most `SHARD_BYTES` or `SHARD_ROWS`, and `PIECE_ROWS` rows on their way into it.
     """
-    shard_rows = max(1, min(SHARD_ROWS, SHARD_BYTES // (4 * (embedder.dim + 1))))
+    shard_rows = _shard_rows(embedder)
     store = FeatureStore(
         folder, store_identity(config, embedder, shard_rows), keys=keys, shard_rows=shard_rows, force=force
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_json(folder / OPTIONS, config.feature_options())
     left = [k for k in range(len(store.spans)) if not store.has(k)]
     with progress("embedding the pool", len(keys)) as tick:
         tick(len(keys) - sum(store.spans[k][1] - store.spans[k][0] for k in left))
-        wanted = [store.spans[k] for k in left]
-        for k, rows in zip(left, _cut(iter_examples(files, reader), wanted) if left else (), strict=True):
-            parts = []
-            for at in range(0, len(rows), PIECE_ROWS):
-                parts.append(embed_examples(embedder, rows[at : at + PIECE_ROWS], config))
-                tick(len(parts[-1]))
-            store.write_shard(k, np.concatenate(parts))
+        pieces = _pieces(iter_examples(files, reader), [store.spans[k] for k in left])
+        for k in left:
+            start, stop = store.spans[k]
+            shard = _embed_shard(embedder, pieces, stop - start, config, tick)
+            _keep_options(folder, config)
+            store.write_shard(k, shard)
+    _keep_options(folder, config)
     store.finish(len(keys))
     return store
 
 
+def check_store(config: RunConfig, folder: Path, embedder: Embedder) -> None:
+    """Refuse, before a pool is read, a folder that holds features of another model or made in another way."""
+    FeatureStore(folder, store_identity(config, embedder, _shard_rows(embedder)))
+
+
 def store_identity(config: RunConfig, embedder: Embedder, shard_rows: int) -> dict[str, Any]:
-    """Return what makes the vectors of a store what they are."""
+    """Return what makes the vectors of a store what they are.
+
+    Raises
+    ------
+    InputError
+        If vectors of this kind cannot be kept in that dtype.
+    """
+    if config.momentum == "centred" and config.store_dtype == "float16":
+        raise InputError(
+            "--store-dtype float16 keeps directions only, and --momentum centred needs lengths; use float32"
+        )
     made: dict[str, Any] = json.loads(json.dumps(embedder.identity))
-    if isinstance(made.get("model"), dict):
+    if isinstance(made.get("model"), dict) and made["model"].get("digest"):
         # A model is its content; where it lies is written beside the store.
-        made["model"] = {name: value for name, value in made["model"].items() if name == "digest"} or made["model"]
+        made["model"] = {"digest": made["model"]["digest"]}
     return {
         "representation": config.representation,
         "text_template": config.text_template,
+        "source_column": config.source_column,
         "store_dtype": config.store_dtype,
         "shard_rows": shard_rows,
         "made": made,
@@ -150,21 +166,29 @@ def embed_examples(embedder: Embedder, examples: list[Example], config: FeatureC
     rows = np.column_stack([rows, none.astype(np.float32)])
     if config.store_dtype == "float16":
         # Unit rows first: gradients may lie below what float16 can tell from 0.
-        rows /= np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))[:, None].astype(np.float32)
+        rows = rows / np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
     return rows.astype(config.store_dtype)
 
 
 def stored_options(folder: str | Path | None) -> dict[str, Any]:
-    """Return the options with which the features in `folder` were made; none where there are no features yet."""
+    """Return the options with which the features in `folder` were made; none where there are no features yet.
+
+    Whether code that comes with a model may run, and what key a server is sent, are not among them: that is said each
+    time, by whoever runs it.
+    """
     if folder is None or read_manifest(Path(folder)) is None:
         return {}
+    path = Path(folder) / OPTIONS
     try:
-        values = json.loads((Path(folder) / OPTIONS).read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise InputError(f"{Path(folder) / OPTIONS} is not JSON; remove the folder and embed again") from None
-    return {name: value for name, value in values.items() if name in FeatureConfig.model_fields and value is not None}
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is damaged; give the options of the features again, or remove the folder")
+    fields = FeatureConfig.model_fields.keys() - {"trust_remote_code", "api_key_env"}
+    return {name: value for name, value in values.items() if name in fields and value is not None}
 
 
 class KeyFile:
@@ -186,20 +210,74 @@ class KeyFile:
         return keys
 
 
-def _cut(batches: Iterable[list[Example]], spans: list[tuple[int, int]]) -> Iterator[list[Example]]:
-    """Yield the examples of every span; the spans ascend, rows between them are passed over."""
+def _shard_rows(embedder: Embedder) -> int:
+    return max(1, min(SHARD_ROWS, SHARD_BYTES // (4 * (embedder.dim + 1))))
+
+
+def _check_targets(config: RunConfig, targets: list[Example], raw: NDArray[np.generic]) -> None:
+    """Refuse targets of which nothing counts: rows without an answer would be all that is like them."""
+    assert config.representation is not None
+    if REPRESENTATIONS[config.representation].kind == "direction":
+        nothing = raw[:, -1] != 0
+    else:
+        nothing = np.array([config.score == "response" and not each.response.strip() for each in targets])
+    if nothing.any():
+        where = targets[int(np.argmax(nothing))].where
+        if "score" in REPRESENTATIONS[config.representation].options:
+            raise InputError(
+                f"{where}: the target has no answer that counts, so nothing for {config.representation} to compare; "
+                "give it one, raise --max-length, or remove it"
+            )
+        raise InputError(f"{where}: the target's {config.representation} vector is zero; remove it")
+
+
+def _keep_options(folder: Path, config: RunConfig) -> None:
+    """Write the options beside the store if they are not there; folders as they are found from anywhere."""
+    options = config.feature_options()
+    for name in ("model", "checkpoints"):
+        if options[name] is not None and config.representation != "endpoint" and Path(options[name]).is_dir():
+            options[name] = str(Path(options[name]).resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_json(folder / OPTIONS, options)
+
+
+def _embed_shard(
+    embedder: Embedder,
+    pieces: Iterator[list[Example]],
+    rows: int,
+    config: FeatureConfig,
+    tick: Callable[[int], None],
+) -> NDArray[np.generic]:
+    """Return the vectors of the next `rows` rows."""
+    first = embed_examples(embedder, next(pieces), config)
+    shard = np.empty((rows, first.shape[1]), dtype=first.dtype)
+    shard[: len(first)] = first
+    at = len(first)
+    tick(at)
+    while at < rows:
+        part = embed_examples(embedder, next(pieces), config)
+        shard[at : at + len(part)] = part
+        at += len(part)
+        tick(len(part))
+    return shard
+
+
+def _pieces(batches: Iterable[list[Example]], spans: list[tuple[int, int]]) -> Iterator[list[Example]]:
+    """Yield the examples of ascending spans, `PIECE_ROWS` at most at a time and of one span; others are passed over."""
     waiting = iter(spans)
-    start, stop = next(waiting)
+    start, stop = next(waiting, (-1, -1))
     held: list[Example] = []
     at = 0
-    for batch in batches:
+    for batch in batches if spans else ():
         for example in batch:
-            if at >= start:
-                held.append(example)
             at += 1
-            if at == stop:
+            if at > start:
+                held.append(example)
+            if len(held) == PIECE_ROWS or (at == stop and held):
                 yield held
                 held = []
+            if at == stop:
                 start, stop = next(waiting, (-1, -1))
-                if start < 0:
+                if stop < 0:
                     return
+    raise InputError("the pool became shorter while it was read; run again")

@@ -12,18 +12,18 @@ from typing import Any
 from tasksift import __version__
 from tasksift.config import RunConfig
 from tasksift.engines import worker_count
-from tasksift.errors import InputError
+from tasksift.errors import InputError, UnfinishedError
 from tasksift.features import SAMPLE_TEXTS, Features, FitSample, given_vectors, lexical_features, pool_workers
 from tasksift.manifest import build_manifest
 from tasksift.memory import estimate_rows, in_words, model_memory, peak_memory, worker_words
-from tasksift.model_features import KEYS, KeyFile, model_features
+from tasksift.model_features import KEYS, KeyFile, check_store, model_features
 from tasksift.neighbors.groups import content_keys
 from tasksift.planning import plan_and_draw
 from tasksift.presets import get_preset
 from tasksift.progress import Progress, silent
 from tasksift.record import record_table
 from tasksift.represent import Embedder
-from tasksift.represent.opening import TFIDF_DIM, open_embedder
+from tasksift.represent.opening import TFIDF_DIM, open_embedder, say_usage
 from tasksift.represent.vectors_file import unit_length
 from tasksift.request import check_budget, check_inputs, selector_parameters, settle, stamp
 from tasksift.rows import (
@@ -144,8 +144,8 @@ def run(
             selection = replace(selection, manifest=written)
         except BaseException as error:
             # A request that cannot be served leaves nothing behind, except what an interrupted run had left before.
-            refused = isinstance(error, InputError | OSError) and not resumed
-            if refused or not work.has_work():
+            refused = isinstance(error, InputError | OSError) and not isinstance(error, UnfinishedError)
+            if (refused and not resumed) or not work.has_work():
                 work.drop()
             raise
     return selection
@@ -181,6 +181,8 @@ class _Line:
         if given is not None:
             targets = self._match_targets(given, targets)
         embedder = open_embedder(config, self.say) if self.from_model else None
+        if embedder is not None and config.features is not None and not force:
+            check_store(config, Path(config.features), embedder)
         self._announce(given, embedder, len(targets))
         index = self._index(given, counter)
         check_budget(config, index)
@@ -199,6 +201,7 @@ class _Line:
                         config, folder, self.files, self.reader, embedder, examples, self.work.folder, self.progress,
                         force=force,
                     )  # fmt: skip
+                    say_usage(embedder, self.say)
         context = Context(index.order, index.sources, backend=config.backend, progress=self.progress)
         if features is not None:
             # The keys of a pool of vectors are of their content; those of rows tell nothing of their vectors.

@@ -17,7 +17,7 @@ from tasksift.model_features import stored_options
 from tasksift.neighbors.backends import check_backend
 from tasksift.plan import LEGAL_DRAWS
 from tasksift.presets import get_preset
-from tasksift.represent.opening import resolve
+from tasksift.represent.opening import READING, resolve
 from tasksift.rows import PoolFile
 from tasksift.rows.index import PoolIndex
 from tasksift.selectors import SELECTORS
@@ -36,9 +36,10 @@ def settle(config: RunConfig) -> RunConfig:
     """
     default = get_preset(config.preset).representation
     if default is None or config.vectors is not None:
-        if config.representation is not None:
-            other = "--vectors" if default else f"--preset {config.preset}"
-            raise InputError(f"--representation {config.representation} does not apply to {other}; leave it out")
+        other = "--vectors" if default else f"--preset {config.preset}"
+        for field, info in FeatureConfig.model_fields.items():
+            if field not in READING and field != "dim" and getattr(config, field) != info.default:
+                raise InputError(f"{option_name(field)} does not apply to {other}; leave it out")
         return config
     own = config.model_dump(include=config.model_fields_set & set(FeatureConfig.model_fields))
     stored = stored_options(config.features)

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace as replace_field
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,8 @@ def test_options(folder, theirs, tmp_path):
     other = linked(folder, tmp_path / "prompted")
     config = {"prompts": {"passage": "passage: "}, "default_prompt_name": "passage"}
     replace(other / "config_sentence_transformers.json", json.dumps(config))
-    prompted = Encoder(other, dtype="auto")
-    assert (prompted.identity["prompt"], prompted.identity["dtype"]) == ("passage: ", "float32")
+    prompted = Encoder(other)
+    assert prompted.identity["prompt"] == "passage: "
     expected = theirs.encode(TEXTS[:2], prompt="passage: ")
     np.testing.assert_allclose(prompted.transform(EXAMPLES[:2]), expected, atol=1e-6)
     plain = Encoder(other, prompt="")
@@ -125,10 +126,22 @@ def test_options(folder, theirs, tmp_path):
     assert plain.identity["prompt"] is None
 
 
+def test_targets_may_have_a_prompt_of_their_own(folder, theirs, static, tmp_path):
+    encoder = Encoder(folder, prompt="passage: ", target_prompt="query: ")
+    targets = encoder.for_targets()
+    for each, prompt in ((encoder, "passage: "), (targets, "query: ")):
+        np.testing.assert_allclose(each.transform(EXAMPLES[:3]), theirs.encode(TEXTS[:3], prompt=prompt), atol=1e-6)
+        assert each.identity["prompt"] == prompt
+    assert encoder.identity == Encoder(folder, prompt="passage: ").identity
+    same = Encoder(folder, prompt="passage: ").for_targets()
+    np.testing.assert_array_equal(same.transform(EXAMPLES[:3]), encoder.transform(EXAMPLES[:3]))
+    path, model = static
+    short = Encoder(path, prompt="passage: ", target_prompt="").for_targets()
+    np.testing.assert_allclose(short.transform(EXAMPLES[:3]), model.encode(TEXTS[:3]), atol=1e-6)
+
+
 def test_refused_options(folder):
     for options, words in [
-        ({"dtype": "float16"}, "float16 does not run on cpu"),
-        ({"dtype": "int3"}, "int3 does not run on cpu"),
         ({"max_length": 513}, "more than the 512 tokens"),
         ({"max_length": 0}, "at least 1"),
         ({"device": "mps"}, "use cpu, cuda"),
@@ -146,7 +159,8 @@ def test_batches_hold_like_lengths_and_few_tokens(monkeypatch, minilm):
     assert batches == [[3], [1], [7, 4, 5], [0, 2, 6]]
     asked = []
     real = minilm._loaded.encode
-    monkeypatch.setattr(minilm._loaded, "encode", lambda texts: asked.append(texts) or real(texts))
+    watched = replace_field(minilm._loaded, encode=lambda texts, prompt: asked.append(texts) or real(texts, prompt))
+    monkeypatch.setattr(minilm, "_loaded", watched)
     minilm.transform(EXAMPLES[:9])
     tokens = [minilm._loaded.lengths(texts) for texts in asked]
     assert [n for batch in tokens for n in batch] == sorted(minilm._loaded.lengths(TEXTS[:9]), reverse=True)
@@ -179,6 +193,33 @@ def test_code_of_strangers_does_not_run(folder, tmp_path):
     with pytest.raises(InputError, match="pass --trust-remote-code"):
         Encoder(strange)
     assert not (tmp_path / "ran").exists()
+
+
+def test_trusted_code_runs_and_counts(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own = linked(folder, tmp_path / "own")
+    modules = json.loads((own / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Twice", "type": "twice.Twice"})
+    replace(own / "modules.json", json.dumps(modules))
+    (own / "3_Twice").mkdir()
+    code = """
+import torch
+class Twice(torch.nn.Module):
+    @classmethod
+    def load(cls, *args, **options):
+        return cls()
+    def forward(self, features, **options):
+        features["sentence_embedding"] = FACTOR * features["sentence_embedding"]
+        return features
+"""
+    found = []
+    for factor in (2, 3):
+        (own / "twice.py").write_text(code.replace("FACTOR", str(factor)))
+        found.append(Encoder(own, trust_remote_code=True))
+    plain = Encoder(folder)
+    np.testing.assert_allclose(found[0].transform(EXAMPLES[:2]), 2 * plain.transform(EXAMPLES[:2]), rtol=1e-5)
+    assert len({each.identity["model"]["digest"] for each in (*found, plain)}) == 3
 
 
 def test_other_folders_are_refused(folder, tmp_path):

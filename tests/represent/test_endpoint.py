@@ -1,16 +1,16 @@
 import email.utils
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 pytest.importorskip("openai")
+from embedding_server import Server, good, vector
 from tasksift.errors import InputError, MissingExtraError
-from tasksift.represent.endpoint import Endpoint, Usage
+from tasksift.represent import endpoint as module
+from tasksift.represent.endpoint import Endpoint
+from tasksift.represent.endpoint_pace import Usage
 from tasksift.rows.example import Example, Turn
 
 KEY = "sk-secret-0123456789"
@@ -18,71 +18,6 @@ KEY = "sk-secret-0123456789"
 
 def examples(n, text="text {}"):
     return [Example((Turn("document", text.format(k)),), f"pool.jsonl, row {k}") for k in range(n)]
-
-
-def vector(text, dim=4):
-    """What the server answers for a text: another vector for each."""
-    return [float(len(text)), float(sum(map(ord, text)) % 997), 0.5, *[1.0] * (dim - 3)]
-
-
-def good(request):
-    """An answer like vLLM's."""
-    data = [{"object": "embedding", "index": k, "embedding": vector(text)} for k, text in enumerate(request["input"])]
-    tokens = sum(len(text.split()) for text in request["input"])
-    return {"object": "list", "model": "m-1", "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
-
-
-class Server:
-    """A real HTTP server that answers well, except where `faults` says otherwise: one for each request after the probe.
-
-    A fault is a function of (handler, request), which answers itself or returns a body for status 200; None: answer
-    well.
-    """
-
-    def __init__(self):
-        self.requests, self.headers, self.faults, self.always = [], [], [], None
-        self.at_once = self.most_at_once = 0
-        self.lock, self.hold, self.gate = threading.Lock(), 0.0, threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.lock:
-                    outer.requests.append((self.path, request))
-                    outer.headers.append({name.lower(): value for name, value in self.headers.items()})
-                    outer.at_once += 1
-                    outer.most_at_once = max(outer.most_at_once, outer.at_once)
-                    probe = len(outer.requests) == 1
-                    fault = outer.faults.pop(0) if outer.faults and not probe else outer.always
-                try:
-                    time.sleep(outer.hold)
-                    body = fault(self, request) if fault else good(request)
-                    if body is not None:
-                        self.answer(200, body)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass
-                finally:
-                    with outer.lock:
-                        outer.at_once -= 1
-
-            def answer(self, status, body, headers=()):
-                raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(raw)), **dict(headers)}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +31,7 @@ def _direct(monkeypatch):
 def server():
     server = Server()
     yield server
-    server.gate.set()
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 @pytest.fixture
@@ -291,10 +224,10 @@ def test_refusals_are_not_tried_again(server, connect, monkeypatch, waits, code)
 
 def test_a_missing_key_is_named(server, connect, monkeypatch):
     server.always = status(401, {"error": {"message": "who are you"}})
-    with pytest.raises(InputError, match="name the variable with the key in api_key_env"):
+    with pytest.raises(InputError, match="name the variable with the key in --api-key-env"):
         connect()
     monkeypatch.delenv("SERVER_KEY", raising=False)
-    with pytest.raises(InputError, match="SERVER_KEY holds no key"):
+    with pytest.raises(InputError, match="--api-key-env SERVER_KEY: that environment variable holds no key"):
         connect(api_key_env="SERVER_KEY")
     monkeypatch.setenv("SERVER_KEY", "sk-ä\n1")
     with pytest.raises(InputError, match="characters that no key has") as raised:
@@ -323,7 +256,7 @@ def test_the_row_that_is_too_long_is_named(server, connect, layout, code):
     server.always = refuse_long
     rows = examples(8)
     rows[5] = Example((Turn("document", "y" * 500),), "pool.jsonl, row 5")
-    with pytest.raises(InputError, match=rf"row 5, 500 characters, is refused \(HTTP {code}: too long\); .*max_ch"):
+    with pytest.raises(InputError, match=rf"row 5, 500 characters, is refused \(HTTP {code}: too long\); .*--max-ch"):
         endpoint.transform(rows)
     assert len(server.requests) == 1 + 6  # 8 rows, 0-3, 4-7, 4-5, 4, 5: halved until it is alone, never tried again
     cut = connect(batch=8, max_characters=100)
@@ -373,15 +306,19 @@ def test_tokens_keep_to_the_limit_of_a_minute(connect, waits):
     assert endpoint.usage.tokens == 32
 
 
-def test_usage_and_cost_are_told_now_and_then(connect):
+def test_usage_and_cost_are_told_now_and_then(connect, monkeypatch):
     lines = []
     endpoint = connect(price_per_million=2e6, say=lines.append)
-    for _ in range(3):
-        endpoint.transform(examples(4))
-    assert endpoint.usage == Usage(requests=7, retries=0, tokens=2 + 24, price_per_million=2e6)
+    endpoint.transform(examples(4))
+    assert lines == []
+    monkeypatch.setattr(module, "SAY_EVERY", 0)
+    endpoint.transform(examples(4))
+    monkeypatch.undo()
+    endpoint.transform(examples(4))
+    assert endpoint.usage == Usage("m", requests=7, retries=0, tokens=2 + 24, price_per_million=2e6)
     assert endpoint.usage.cost == 52
-    assert lines == ["m: 3 requests (0 retries), 10 tokens, cost 20.0000"]
-    assert str(Usage()) == "0 requests (0 retries), 0 tokens"
+    assert lines == ["m: 5 requests (retries: 0), 18 tokens, cost 36.0000"]
+    assert str(Usage("m")) == "m: 0 requests (retries: 0), 0 tokens"
 
 
 def test_servers_that_report_little(server, connect):
@@ -394,15 +331,25 @@ def test_servers_that_report_little(server, connect):
 
 
 def test_identity(server, connect):
-    endpoint = connect(dimensions=4)
+    endpoint = connect(dim=4)
     assert server.requests[0][1]["dimensions"] == 4
     assert endpoint.identity == {
         "endpoint_model": "m",
         "reported_model": "m-1",
         "dim": 4,
-        "dimensions": 4,
         "max_characters": None,
     }
+    assert connect().identity == endpoint.identity
+    assert "dimensions" not in server.requests[-1][1]
+
+
+def test_a_dimension_that_the_server_has_not(server, connect):
+    with pytest.raises(InputError, match=r"^--dim 3: .* gives 4 numbers of m all the same; leave it out$"):
+        connect(dim=3)
+    server.always = status(400, {"error": {"message": "m does not support matryoshka"}})
+    with pytest.raises(InputError, match=r"refuses \(HTTP 400: m does not support matryoshka\); see to --model and "):
+        connect(dim=3)
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -413,9 +360,9 @@ def test_identity(server, connect):
         ("http://", "use http://HOST:PORT/v1"),
         ("http://host:port/v1", "use http://HOST:PORT/v1"),
         ("file:///etc/passwd", "use http://HOST:PORT/v1"),
-        (f"http://me:{KEY}@host/v1", "api_key_env"),
+        (f"http://me:{KEY}@host/v1", "in --api-key-env"),
         (f"ftp://me:{KEY}@host/v1", "use http://HOST:PORT/v1"),
-        (f"http://host/v1?key={KEY}", "api_key_env"),
+        (f"http://host/v1?key={KEY}", "in --api-key-env"),
     ],
 )
 def test_addresses(url, words):
@@ -430,10 +377,12 @@ def test_addresses_may_name_the_whole_path(server, waits):
     assert {path for path, _ in server.requests} == {"/v1/embeddings"}
 
 
-@pytest.mark.parametrize("option", ["batch", "concurrency", "attempts", "timeout", "requests_per_minute", "dimensions"])
+@pytest.mark.parametrize("option", ["dim", "max_characters", "requests_per_minute", "timeout", "batch", "attempts"])
 def test_numbers_are_positive(option):
-    with pytest.raises(InputError, match=f"{option} is 0 "):
-        Endpoint("http://127.0.0.1:1", "m", **{option: 0})
+    name = option if option in ("batch", "attempts") else "--" + option.replace("_", "-")
+    for value in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=f"^{name} {value} for an embedding server: it should be more than 0"):
+            Endpoint("http://127.0.0.1:1", "m", **{option: value})
 
 
 def test_the_missing_package_is_named(monkeypatch):

@@ -8,7 +8,15 @@ import pytest
 from small_models import CHATML, make_gpt2, make_llama, make_tokenizer, save
 
 from tasksift.errors import InputError, MissingExtraError
-from tasksift.represent.models import check_device, find_model, folder_digest, load_causal, need_models, quiet_loading
+from tasksift.represent.models import (
+    check_device,
+    find_model,
+    folder_digest,
+    load_causal,
+    model_length,
+    need_models,
+    quiet_loading,
+)
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -145,10 +153,12 @@ def test_models_of_the_hub(saved, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     causal = load_causal("someone/tiny", revision="v1")
     assert causal.identity == {"name": "someone/tiny", "revision": "tiny", "digest": folder_digest(saved)}
-    ((name, revision, patterns),) = asked
+    name, revision, patterns = asked[0]
     assert (name, revision) == ("someone/tiny", "v1")
     assert {"*.safetensors", "*.json"} <= patterns
-    assert not patterns & {"*.bin", "*.pt", "*.pkl", "*.h5"}
+    assert not patterns & {"*.bin", "*.pt", "*.pkl", "*.h5", "*.py"}
+    load_causal("someone/tiny", trust_remote_code=True)
+    assert asked[-1] == ("someone/tiny", None, patterns | {"*.py"})
 
 
 def test_a_hub_that_has_it_not(monkeypatch):
@@ -176,6 +186,36 @@ def test_the_digest_is_that_of_names_and_bytes(copied, tmp_path):
     bits[-1] ^= 1
     (copied / "model.safetensors").write_bytes(bits)
     assert folder_digest(copied) != whole
+
+
+def test_code_counts_where_it_may_run(copied):
+    whole = folder_digest(copied)
+    (copied / "odd.py").write_text("x = 1")
+    assert find_model(copied)[1]["digest"] == whole == load_causal(copied).identity["digest"]
+    one = folder_digest(copied, code=True)
+    assert find_model(copied, code=True)[1]["digest"] == one
+    assert load_causal(copied, trust_remote_code=True).identity["digest"] == one
+    (copied / "odd.py").write_text("x = 2")
+    assert folder_digest(copied) == whole
+    assert len({whole, one, folder_digest(copied, code=True)}) == 3
+
+
+def test_trusted_code_runs(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code = "from transformers import LlamaConfig, LlamaForCausalLM\n\n\n"
+    code += "class C(LlamaConfig):\n    model_type = 'stranger'\n\n\nclass M(LlamaForCausalLM):\n    config_class = C\n"
+    (copied / "odd.py").write_text(code)
+    change_config(copied, model_type="stranger", auto_map={"AutoConfig": "odd.C", "AutoModelForCausalLM": "odd.M"})
+    causal = load_causal(copied, trust_remote_code=True)
+    assert type(causal.model).__name__ == "M"
+    torch.testing.assert_close(causal.model(torch.arange(9)[None]).logits, make_llama()(torch.arange(9)[None]).logits)
+    assert model_length(copied, trust_remote_code=True) == 256
+    with pytest.raises(InputError, match="cannot be loaded"):
+        model_length(copied)
+    (copied / "odd.py").write_text("import no_such_package\n" + code)
+    with pytest.raises(InputError, match=r"cannot be loaded: .*no_such_package"):
+        load_causal(copied, trust_remote_code=True)
 
 
 def test_devices():

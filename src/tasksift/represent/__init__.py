@@ -63,13 +63,17 @@ class Representation:
     kind: str = "direction"
 
 
-_MODEL = frozenset({"model", "revision", "trust_remote_code", "device", "dtype", "max_length", "store_dtype"})
-_SCORED = _MODEL | {"score"}
+_MODEL = frozenset({"model", "revision", "trust_remote_code", "device", "dtype", "max_length"})
+_KEPT = frozenset({"store_dtype"})
+_CAUSAL = _MODEL | {"score"}
 _GRADIENT = frozenset(
     {"dim", "checkpoints", "params", "objective", "target_objective", "beta", "optimizer", "momentum", "less_compat"}
     | {"projection", "combine"}
 )
-_SERVER = frozenset({"model", "url", "api_key_env", "concurrency", "requests_per_minute", "price", "store_dtype"})
+_SERVER = frozenset(
+    {"model", "dim", "url", "api_key_env", "concurrency", "requests_per_minute", "tokens_per_minute"}
+    | {"max_characters", "timeout", "price"}
+)
 
 REPRESENTATIONS: dict[str, Representation] = {
     "tfidf": Representation(
@@ -79,31 +83,36 @@ REPRESENTATIONS: dict[str, Representation] = {
         None,
     ),
     "encoder": Representation(
-        "a sentence encoder: sentence-transformers or model2vec", "one forward pass of a small model", _MODEL
+        "a sentence encoder: sentence-transformers or model2vec",
+        "one forward pass of a small model",
+        _MODEL | _KEPT | {"prompt", "target_prompt"},
     ),
     "endpoint": Representation(
-        "embeddings from an OpenAI-compatible server", "what the server takes, in time and money", _SERVER, "url"
+        "embeddings from an OpenAI-compatible server",
+        "what the server takes, in time and money",
+        _SERVER | _KEPT,
+        "url",
     ),
     "hidden": Representation(
         "RDS+: the last hidden states of a language model, later tokens weighing more",
         "one forward pass without the output layer",
-        _MODEL | {"weighting"},
+        _MODEL | _KEPT | {"weighting"},
     ),
     "loss": Representation(
         "loss, perplexity, entropy, EL2N, IFD and forgetting of a language model, standardised",
         "one forward pass, two with ifd, for each checkpoint",
-        _SCORED | {"metrics", "checkpoints"},
+        _CAUSAL | {"metrics", "checkpoints"},
         kind="scalars",
     ),
     "gradient": Representation(
         "gradients of a language model's loss, margin or preference, projected (LESS, ROSE, TRAK)",
         "one forward and backward pass for each checkpoint",
-        _SCORED | _GRADIENT,
+        _CAUSAL | _KEPT | _GRADIENT,
     ),
     "sketch": Representation(
         "a sketch of the output layer's gradient, without a backward pass",
         "one forward pass",
-        _SCORED | {"sketch"},
+        _CAUSAL | _KEPT | {"sketch"},
     ),
 }
 """The representations that can be asked for by name. Vectors of your own need no name."""

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.errors import InputError, MissingExtraError
-from tasksift.represent.models import check_device, find_model, quiet_loading
+from tasksift.errors import InputError
+from tasksift.represent.encoder_models import is_static, load_static, load_transformer, wrap_object
+from tasksift.represent.models import Precision, find_model
 from tasksift.rows.example import Example
-
-EncoderPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
 BATCH_TOKENS = 16_384
 """Tokens of a batch at most, padding included, so that long texts do not fill the memory."""
-
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError)
-
-
-@dataclass
-class _Loaded:
-    """An encoder as this module uses it: texts to rows, texts to lengths, and the facts of its identity."""
-
-    encode: Callable[[list[str]], Any]
-    lengths: Callable[[list[str]], list[int]] | None  # None: nothing is padded, so all texts may go at once
-    facts: dict[str, Any]
-    prefix: str = ""
 
 
 class Encoder:
@@ -50,14 +36,15 @@ class Encoder:
     device : str
         ``cpu``, ``cuda``, ``cuda:1``; static (model2vec) models and objects stay where they are.
     dtype : str
-        ``float32``, ``bfloat16``, ``float16`` (on CUDA), or ``auto``: half precision on CUDA, float32 on the CPU. The
-        rows are float32 in any case.
+        What a sentence-transformers model is held and multiplied in; the rows are float32 in any case.
     trust_remote_code : bool
         Whether code that comes with the model may run.
     max_length : int, optional
         Tokens of a text that are read, from its beginning; by default the model's own limit.
     prompt : str, optional
         Set before every text, like ``"passage: "``; by default the model's own default, ``""`` for none.
+    target_prompt : str, optional
+        The same for targets, see `for_targets`; by default `prompt`.
     batch_size : int
         Texts of a batch at most; fewer where they are long (`BATCH_TOKENS`).
 
@@ -85,10 +72,11 @@ class Encoder:
         name: str | None = None,
         revision: str | None = None,
         device: str = "cpu",
-        dtype: EncoderPrecision = "float32",
+        dtype: Precision = "float32",
         trust_remote_code: bool = False,
         max_length: int | None = None,
         prompt: str | None = None,
+        target_prompt: str | None = None,
         batch_size: int = 64,
     ) -> None:
         if batch_size < 1 or (max_length is not None and max_length < 1):
@@ -96,22 +84,31 @@ class Encoder:
         if isinstance(model, str | Path):
             if name is not None:
                 raise InputError(f"name={name!r} is for objects; the name of --model {model} is found by itself")
-            folder, found = find_model(model, revision)
+            folder, found = find_model(model, revision, code=trust_remote_code)
             self._what = f"--model {model}"
-            if _is_static(folder):
-                self._loaded = _static(self._what, folder, dtype, max_length, prompt)
+            if is_static(folder):
+                self._loaded = load_static(self._what, folder, dtype, max_length)
             else:
-                self._loaded = _transformer(self._what, folder, device, dtype, trust_remote_code, max_length, prompt)
+                self._loaded = load_transformer(self._what, folder, device, dtype, trust_remote_code, max_length)
         else:
             if revision is not None or max_length is not None:
                 raise InputError("revision and max_length are for models by name; set them in your object")
             self._what = name or type(model).__name__
             found = {"name": self._what, "revision": None, "digest": _own_digest(model) if name is None else None}
-            self._loaded = _object(self._what, model, prompt)
+            self._loaded = wrap_object(self._what, model)
+        self._prompt = self._loaded.prompt if prompt is None else prompt
+        self._target_prompt = self._prompt if target_prompt is None else target_prompt
         self._batch_size = batch_size
         self.dim = 0
-        self.dim = self._rows([self._loaded.prefix + "a text"], ["the first text"]).shape[1]
-        self.identity: dict[str, Any] = {"model": found, **self._loaded.facts}
+        self.dim = self._rows(["a text"], ["the first text"]).shape[1]
+        self.identity: dict[str, Any] = {"model": found, **self._loaded.facts, "prompt": self._prompt or None}
+
+    def for_targets(self) -> Encoder:
+        """Return the same for targets, whose prompt may be another; the pool's identity knows nothing of it."""
+        other = copy.copy(self)
+        other._prompt = self._target_prompt
+        other.identity = {**self.identity, "prompt": other._prompt or None}
+        return other
 
     def transform(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """Return float32 (len(examples), dim).
@@ -121,7 +118,7 @@ class Encoder:
         InputError
             If the model gives anything but one finite row of `dim` numbers per text.
         """
-        texts = [self._loaded.prefix + example.text for example in examples]
+        texts = [example.text for example in examples]
         out = np.empty((len(texts), self.dim), dtype=np.float32)
         lengths = self._loaded.lengths
         whole = [np.arange(len(texts))] if texts else []
@@ -130,7 +127,7 @@ class Encoder:
         return out
 
     def _rows(self, texts: list[str], where: list[str]) -> NDArray[np.float32]:
-        got = self._loaded.encode(texts)
+        got = self._loaded.encode(texts, self._prompt)
         if hasattr(got, "detach"):
             got = got.detach().float().cpu()
         try:
@@ -149,95 +146,6 @@ class Encoder:
         return rows
 
 
-def _transformer(
-    what: str,
-    folder: Path,
-    device: str,
-    dtype: EncoderPrecision,
-    trust_remote_code: bool,
-    max_length: int | None,
-    prompt: str | None,
-) -> _Loaded:
-    try:
-        from safetensors import SafetensorError
-        from sentence_transformers import SentenceTransformer
-        from transformers import PreTrainedTokenizerBase
-    except ImportError as error:
-        raise MissingExtraError(error.name or "sentence-transformers", "encoders", "an encoder") from None
-    place = check_device(device)
-    precision = _precision(dtype, place)
-    _check_files(what, folder, trust_remote_code)
-    try:
-        with quiet_loading():
-            model: Any = SentenceTransformer(
-                str(folder),
-                device=str(place),
-                trust_remote_code=trust_remote_code,
-                model_kwargs={"use_safetensors": True, "dtype": precision},
-            )
-    except (*_UNLOADABLE, SafetensorError) as error:
-        raise InputError(f"{what} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-    limit = model.max_seq_length
-    if max_length is not None:
-        most = _positions(folder)
-        if most is not None and max_length > most:
-            raise InputError(f"--max-length {max_length} is more than the {most} tokens that {what} can read")
-        limit = model.max_seq_length = max_length
-    if prompt is None:
-        prompt = model.prompts.get(model.default_prompt_name)
-    # Given as a text from here on: the library would fall back on its default where it is None.
-    model.default_prompt_name = None
-    tokenizer = model.tokenizer
-
-    def lengths(texts: list[str]) -> list[int]:
-        if not isinstance(tokenizer, PreTrainedTokenizerBase):
-            return [len(text) for text in texts]
-        cut = {} if limit is None else {"truncation": True, "max_length": limit}
-        found: list[int] = []
-        for start in range(0, len(texts), 1024):
-            found += map(len, tokenizer(texts[start : start + 1024], verbose=False, **cut)["input_ids"])
-        return found
-
-    def encode(texts: list[str]) -> Any:
-        return model.encode(texts, prompt=prompt or None, batch_size=len(texts), show_progress_bar=False)
-
-    return _Loaded(
-        encode, lengths, _facts(str(precision).removeprefix("torch."), limit, prompt, "sentence-transformers")
-    )
-
-
-def _static(what: str, folder: Path, dtype: EncoderPrecision, max_length: int | None, prompt: str | None) -> _Loaded:
-    try:
-        from model2vec import StaticModel
-        from safetensors import SafetensorError
-    except ImportError as error:
-        raise MissingExtraError(error.name or "model2vec", "encoders", "a static encoder") from None
-    if dtype not in ("auto", "float32"):
-        raise InputError(f"{what} is a table of word vectors in a precision of its own; leave --dtype {dtype} out")
-    try:
-        model = StaticModel.from_pretrained(folder)
-    except (*_UNLOADABLE, SafetensorError) as error:
-        raise InputError(f"{what} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-    limit = max_length or getattr(model, "max_length", 512)
-
-    def encode(texts: list[str]) -> Any:
-        return model.encode(texts, max_length=limit, use_multiprocessing=False)
-
-    return _Loaded(encode, None, _facts("float32", limit, prompt, "model2vec"), prompt or "")
-
-
-def _object(what: str, model: Any, prompt: str | None) -> _Loaded:
-    if not callable(getattr(model, "encode", None)):
-        raise InputError(f"{what} has no .encode(texts); give a model's name, its folder, or an object that has it")
-    return _Loaded(
-        model.encode, lambda texts: [len(text) for text in texts], _facts(None, None, prompt, "python"), prompt or ""
-    )
-
-
-def _facts(dtype: str | None, max_length: int | None, prompt: str | None, library: str) -> dict[str, Any]:
-    return {"dtype": dtype, "max_length": max_length, "prompt": prompt or None, "library": library}
-
-
 def _batches(lengths: list[int], most: int) -> Iterator[NDArray[np.int64]]:
     """Cut rows into batches of like lengths, longest first, so that one too large for memory is met at once."""
     sizes = np.array(lengths, dtype=np.int64)
@@ -247,63 +155,6 @@ def _batches(lengths: list[int], most: int) -> Iterator[NDArray[np.int64]]:
         count = max(1, min(most, BATCH_TOKENS // max(1, int(sizes[order[at]]))))
         yield order[at : at + count]
         at += count
-
-
-def _precision(dtype: EncoderPrecision, place: Any) -> Any:
-    import torch
-
-    cuda = place.type == "cuda"
-    if dtype == "auto":
-        return (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16) if cuda else torch.float32
-    if dtype not in ("float32", "bfloat16", "float16") or (dtype == "float16" and not cuda):
-        raise InputError(f"--dtype {dtype} does not run on {place}; use float32, bfloat16 or auto")
-    return getattr(torch, dtype)
-
-
-def _positions(folder: Path) -> int | None:
-    """Return how many tokens a model with learned positions can read."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    most = config.get("max_position_embeddings")
-    # RoBERTa and its kin count positions from the padding token on.
-    offset = (config.get("pad_token_id") or 0) + 1 if "roberta" in str(config.get("model_type")) else 0
-    return int(most) - offset if most is not None and most > 0 else None
-
-
-def _check_files(what: str, folder: Path, trust_remote_code: bool) -> None:
-    """Refuse what is no sentence-transformers model, has pickled weights, or names code of its own."""
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        kinds = [(str(module["type"]), folder / module["path"]) for module in modules]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{what} is no sentence-transformers model ({folder} has no modules.json that can be read), nor one of "
-            "model2vec; save it with SentenceTransformer.save_pretrained"
-        ) from None
-    for kind, place in kinds:
-        inside = [path.suffix for path in place.iterdir() if path.is_file()] if place.is_dir() else []
-        if ".safetensors" not in inside and any(suffix in _PICKLES for suffix in inside):
-            raise InputError(f"{what}: the weights in {place} are pickled; save the model with safetensors")
-        if not kind.startswith("sentence_transformers.") and not trust_remote_code:
-            raise InputError(f"{what} runs code of its own ({kind}); pass --trust-remote-code if you trust it")
-    if not any(folder.rglob("*.safetensors")):
-        raise InputError(f"{what}: {folder} holds no *.safetensors; save the model with safetensors")
-
-
-def _is_static(folder: Path) -> bool:
-    """Whether the weights in a folder are the table of a model2vec model, by the names of their tensors."""
-    path = folder / "model.safetensors"
-    if not (path.is_file() and (folder / "config.json").is_file()):
-        return False
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(size, 2**24)))
-        except ValueError:
-            return False
-    return isinstance(header, dict) and "embeddings" in header
 
 
 def _own_digest(model: Any) -> Any:

@@ -100,15 +100,7 @@ class Losses:
     ) -> None:
         self.names = tuple(metrics)
         self.dim = len(self.names)
-        for name in self.names:
-            if name not in METRICS:
-                raise InputError(f"--metrics {name} does not exist; use some of {', '.join(METRICS)}")
-        if not self.names or len(set(self.names)) < self.dim:
-            raise InputError(f"--metrics {','.join(self.names)!r}: name at least one metric, and each once")
-        if "ifd" in self.names and score != "response":
-            raise InputError(f"--metrics ifd is about answers; leave out --score {score}")
-        if "forgetting" in self.names and len(checkpoints) < 2:
-            raise InputError("--metrics forgetting compares checkpoints; give --checkpoints with two or more")
+        check_metrics(self.names, score=score, checkpoints=len(checkpoints))
         if stride is not None and not 0 < stride < max_length:
             raise InputError(f"--stride {stride} must lie between 1 and {max_length - 1}, below --max-length")
         if checkpoints and checkpoints_identity is None:
@@ -207,6 +199,19 @@ class Losses:
             unconditioned = direct[:, NLL].mean(dtype=np.float64)
             ratio[k] = conditioned / unconditioned if unconditioned > 0 else 1
         return ratio
+
+
+def check_metrics(names: Sequence[str], *, score: str, checkpoints: int | None = None) -> None:
+    """Raise an `InputError` if there is no such metric, or it lacks what it needs; checkpoints None: unknown."""
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"--metrics {name} does not exist; use some of {', '.join(METRICS)}")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--metrics {','.join(names)!r}: name at least one metric, and each once")
+    if "ifd" in names and score != "response":
+        raise InputError(f"--metrics ifd is about answers; leave out --score {score}")
+    if "forgetting" in names and checkpoints is not None and checkpoints < 2:
+        raise InputError("--metrics forgetting compares checkpoints; give --checkpoints with two or more")
 
 
 def forgetting(correct: NDArray[np.bool_]) -> float:

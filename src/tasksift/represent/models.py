@@ -14,8 +14,11 @@ from tasksift.represent.store import file_digest
 
 Precision = Literal["float32", "bfloat16"]
 
-_COUNTS = (".safetensors", ".json", ".txt", ".model", ".jinja", ".py")
-"""Suffixes of the files that decide what a model computes; code is fetched, and runs only where it is trusted."""
+_COUNTS = (".safetensors", ".json", ".txt", ".model", ".jinja")
+"""Suffixes of the files that decide what a model computes."""
+
+_CODE = (".py",)
+"""The same for code that comes with a model, where it may run."""
 
 
 @dataclass
@@ -69,7 +72,7 @@ def load_causal(
     from safetensors import SafetensorError
 
     place = check_device(device)
-    folder, facts = find_model(name, revision)
+    folder, facts = find_model(name, revision, code=trust_remote_code)
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"--model {name}: {folder} holds no *.safetensors; save the model with safetensors")
     try:
@@ -79,7 +82,7 @@ def load_causal(
                 output_loading_info=True, ignore_mismatched_sizes=True,
             )  # fmt: skip
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(f"--model {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     absent = sorted(str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]])
     if absent:  # transformers would have put random numbers there
@@ -109,19 +112,33 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def find_model(name: str | Path, revision: str | None = None) -> tuple[Path, dict[str, Any]]:
+def find_model(name: str | Path, revision: str | None = None, *, code: bool = False) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a model, fetched from the hub if need be, and its name, revision and digest.
+
+    Parameters
+    ----------
+    name, revision
+        As in `load_causal`.
+    code : bool
+        Whether code that comes with the model may run: it is then fetched and counted in the digest.
 
     Raises
     ------
     InputError
         If neither a folder nor the hub has it.
     """
+    folder = _fetch(name, revision, code)
+    here = Path(name).is_dir()
+    facts = {"name": folder.resolve().name if here else str(name), "revision": None if here else folder.name}
+    return folder, {**facts, "digest": folder_digest(folder, code=code)}
+
+
+def _fetch(name: str | Path, revision: str | None, code: bool) -> Path:
     folder = Path(name)
     if folder.is_dir():
         if revision is not None:
             raise InputError(f"--revision {revision} is for hub models, and --model {name} is a folder; leave it out")
-        return folder, {"name": folder.resolve().name, "revision": None, "digest": folder_digest(folder)}
+        return folder
     if folder.is_absolute() or str(name).count("/") > 1 or str(name).startswith("."):
         raise InputError(f"--model {name}: there is no such folder")
     try:
@@ -129,22 +146,21 @@ def find_model(name: str | Path, revision: str | None = None) -> tuple[Path, dic
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtraError("huggingface_hub", "models", "a model of the hub") from None
+    wanted = [f"*{end}" for end in (*_COUNTS, *(_CODE if code else ()))]
     try:
-        fetched = snapshot_download(str(name), revision=revision, allow_patterns=[f"*{end}" for end in _COUNTS])
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"--model {name}: neither a folder nor to be had from the hub ({reason})") from None
-    folder = Path(fetched)
-    return folder, {"name": str(name), "revision": folder.name, "digest": folder_digest(folder)}
 
 
-def folder_digest(folder: Path) -> str:
-    """Return the hex digest of a model folder: names and bytes of weights, configuration and tokenizer.
+def folder_digest(folder: Path, *, code: bool = False) -> str:
+    """Return the hex digest of a model folder: names and bytes of weights, configuration, tokenizer and trusted code.
 
     Cost: one read of the weights.
     """
-    digest = blake2b(digest_size=16)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _COUNTS):
+    digest, counts = blake2b(digest_size=16), (*_COUNTS, *(_CODE if code else ()))
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in counts):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
@@ -160,14 +176,16 @@ def longest_input(config: Any) -> int:
     return min(LONGEST, int(getattr(config, "max_position_embeddings", None) or LONGEST))
 
 
-def model_length(name: str | Path, revision: str | None = None) -> int:
+def model_length(name: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> int:
     """Return `longest_input` of a model that is not loaded."""
     _, transformers = need_models("--model")
-    folder, _ = find_model(name, revision)
+    folder = _fetch(name, revision, trust_remote_code)
     try:
-        return longest_input(transformers.AutoConfig.from_pretrained(folder))
+        with quiet_loading():
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise InputError(f"--model {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    return longest_input(config)
 
 
 def check_device(device: str) -> Any:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
+from tasksift.config import help_of, option_name
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 from tasksift.represent import REPRESENTATIONS, Embedder
 
+if TYPE_CHECKING:
+    from tasksift.represent.models import CausalModel
+
 TFIDF_DIM, GRADIENT_DIM = 256, 4096
 """Dimensions unless asked otherwise."""
 
-ALWAYS = frozenset({"representation", "text_template", "source_column"})
+READING = frozenset({"text_template", "source_column"})
+"""How rows are read, whatever is computed for them."""
+
+ALWAYS = READING | {"representation"}
 
 
 def resolve(config: FeatureConfig, default: str) -> dict[str, Any]:
@@ -29,25 +35,53 @@ def resolve(config: FeatureConfig, default: str) -> dict[str, Any]:
     if name not in REPRESENTATIONS:
         raise InputError(f"--representation {name} does not exist; use one of {', '.join(REPRESENTATIONS)}")
     about = REPRESENTATIONS[name]
-    for field, info in FeatureConfig.model_fields.items():
-        if field not in ALWAYS | about.options and getattr(config, field) != info.default:
-            option = "--" + field.replace("_", "-")
-            raise InputError(f"{option} does not apply to --representation {name}; leave it out")
+    for field in FeatureConfig.model_fields:
+        if field not in ALWAYS | about.options and _given(config, field):
+            raise InputError(f"{option_name(field)} does not apply to --representation {name}; leave it out")
     for need in filter(None, (about.needs, "model" if name == "endpoint" else None)):
         if getattr(config, need) is None and not (need == "model" and config.checkpoints):
-            raise InputError(f"--representation {name} needs --{need}: {_description(need)}")
+            raise InputError(f"--representation {name} needs {option_name(need)}: {help_of(need)}")
+    if config.checkpoints is not None and config.revision is not None:
+        raise InputError("--revision does not apply with --checkpoints, which know their model; leave it out")
     found: dict[str, Any] = {"representation": name}
     if name == "tfidf":
         found["dim"] = config.dim or TFIDF_DIM
+    if name == "loss":
+        found["metrics"] = ",".join(_metrics(config))
     if name == "gradient":
-        found["dim"] = config.dim or GRADIENT_DIM
-        found["optimizer"] = config.optimizer or ("adam" if config.checkpoints else "sgd")
-        found["target_objective"] = config.target_objective or config.objective
-        if found["optimizer"] == "adam" and not config.checkpoints:
-            raise InputError("--optimizer adam needs --checkpoints, whose moments it takes; run tasksift tune")
-        if config.objective == "dpo":
-            raise InputError("--objective dpo is for targets, as pools have no pairs; use --target-objective dpo")
+        found |= _gradient_fields(config)
     return found
+
+
+def _given(config: FeatureConfig, field: str) -> bool:
+    return bool(getattr(config, field) != FeatureConfig.model_fields[field].default)
+
+
+def _metrics(config: FeatureConfig) -> tuple[str, ...]:
+    """The metrics of `loss`; what does not fit is refused before the model is loaded."""
+    from tasksift.represent.loss import check_metrics
+
+    names = tuple(name.strip() for name in config.metrics.split(",") if name.strip())
+    check_metrics(names, score=config.score, checkpoints=None if config.checkpoints else 0)
+    return names
+
+
+def _gradient_fields(config: FeatureConfig) -> dict[str, Any]:
+    optimizer = config.optimizer or ("adam" if config.checkpoints else "sgd")
+    target_objective = config.target_objective or config.objective
+    if optimizer == "adam" and not config.checkpoints:
+        raise InputError("--optimizer adam needs --checkpoints, whose moments it takes; run tasksift tune")
+    if config.objective == "dpo":
+        raise InputError("--objective dpo is for targets, as pools have no pairs; use --target-objective dpo")
+    for field, used, where in (
+        ("momentum", optimizer == "adam", "--optimizer adam"),
+        ("less_compat", optimizer == "adam", "--optimizer adam"),
+        ("combine", config.checkpoints is not None, "--checkpoints"),
+        ("beta", target_objective == "dpo", "--target-objective dpo"),
+    ):
+        if _given(config, field) and not used:
+            raise InputError(f"{option_name(field)} applies to {where} only; leave it out")
+    return {"dim": config.dim or GRADIENT_DIM, "optimizer": optimizer, "target_objective": target_objective}
 
 
 def open_embedder(config: FeatureConfig, say: Callable[[str], None] = lambda line: None) -> Embedder:
@@ -63,16 +97,17 @@ def open_embedder(config: FeatureConfig, say: Callable[[str], None] = lambda lin
 
         return Encoder(
             config.model, revision=config.revision, device=config.device, dtype=config.dtype,
-            trust_remote_code=config.trust_remote_code, max_length=config.max_length,
+            trust_remote_code=config.trust_remote_code, max_length=config.max_length, prompt=config.prompt,
+            target_prompt=config.target_prompt,
         )  # fmt: skip
     if config.representation == "endpoint":
         from tasksift.represent.endpoint import Endpoint
 
-        if config.api_key_env is not None and not os.environ.get(config.api_key_env):
-            raise InputError(f"--api-key-env {config.api_key_env}: that environment variable is not set; export it")
         return Endpoint(
-            str(config.url), str(config.model), api_key_env=config.api_key_env, concurrency=config.concurrency,
-            requests_per_minute=config.requests_per_minute, price_per_million=config.price, say=say,
+            str(config.url), str(config.model), api_key_env=config.api_key_env, dim=config.dim,
+            max_characters=config.max_characters, concurrency=config.concurrency,
+            requests_per_minute=config.requests_per_minute, tokens_per_minute=config.tokens_per_minute,
+            price_per_million=config.price, timeout=config.timeout, say=say,
         )  # fmt: skip
     return _of_language_model(config)
 
@@ -83,14 +118,18 @@ def for_targets(embedder: Embedder) -> Embedder:
     return embedder if side is None else side()
 
 
+def say_usage(embedder: Embedder, say: Callable[[str], None]) -> None:
+    """Say what a run has asked of a server, where there is one."""
+    usage = getattr(embedder, "usage", None)
+    if usage is not None:
+        say(str(usage))
+
+
 def _of_language_model(config: FeatureConfig) -> Embedder:
-    from tasksift.represent.models import CausalModel, load_causal, longest_input
+    from tasksift.represent.models import load_causal, longest_input
 
     options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
     options["trust_remote_code"] = config.trust_remote_code
-
-    def load(name: str) -> CausalModel:
-        return load_causal(name, revision=config.revision, **options)
 
     tuned = None
     if config.checkpoints is not None:
@@ -100,7 +139,7 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
         causal = load_tuned(tuned, base=config.model, **options)
     else:
         assert config.model is not None
-        causal = load(config.model)
+        causal = load_causal(config.model, revision=config.revision, **options)
     longest = config.max_length or longest_input(causal.model.config)
     if config.representation == "hidden":
         from tasksift.represent.hidden import HiddenStates
@@ -117,7 +156,7 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
         checkpoints = tuned.checkpoints if tuned else ()
         return Losses(
             causal,
-            metrics=tuple(name.strip() for name in config.metrics.split(",") if name.strip()),
+            metrics=_metrics(config),
             max_length=longest,
             score=config.score,
             checkpoints=[partial(apply, causal.model, each) for each in checkpoints],
@@ -125,10 +164,10 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
         )
     from tasksift.represent.gradient import Gradients
 
-    reference = None
+    reference: Callable[[], CausalModel] | None = None
     if tuned is not None and not tuned.is_adapter:
-        # Every parameter was trained, so what they were before is loaded when it is asked for.
-        reference = partial(load, config.model or tuned.record["model"]["path"] or tuned.record["model"]["name"])
+        # Every parameter was trained, so what they were before is loaded, once, when it is asked for.
+        reference = cache(partial(_base, tuned.record["model"], config.model, options))
     return Gradients(
         causal, checkpoints=tuned.checkpoints if tuned else (), params=config.params, objective=config.objective,
         target_objective=config.target_objective, optimizer=config.optimizer or "sgd", momentum=config.momentum,
@@ -137,5 +176,12 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
     )  # fmt: skip
 
 
-def _description(field: str) -> str:
-    return " ".join((FeatureConfig.model_fields[field].description or "").split())
+def _base(record: dict[str, Any], moved: str | None, options: dict[str, Any]) -> CausalModel:
+    """Load the model that a tune began with, where it was or where it lies now."""
+    from tasksift.represent.models import load_causal
+
+    place, revision = (moved, None) if moved else (record["path"] or record["name"], record["revision"])
+    base = load_causal(place, revision=revision, **options)
+    if base.identity["digest"] != record["digest"]:
+        raise InputError(f"{place} is not the model that was tuned; bring that model back, or tune again")
+    return base

@@ -1,6 +1,6 @@
 """Feature stores: sharded vectors on disk with a manifest of what made them, resumable and checked by digest.
 
-A store is a folder: ``shard-00000.npy``, ``shard-00001.npy``, ... each with a ``.json`` marker (rows, digest) that is
+A store is a folder: ``shard-00000.npy``, ``shard-00001.npy``, ... each with a ``.json`` marker (rows, digests) that is
 written after it, and ``manifest.json`` (identity from the first shard on; the list of shards once finished). Stores to
 which rows may be appended also keep ``shard-00000.keys``, the content digests of a shard's rows. Every file is written
 under a temporary name and renamed, so a file that is there was complete, and one that rotted since is told by its
@@ -95,10 +95,10 @@ class FeatureStore:
                 self.spans, _ = self._cut()
 
     def has(self, k: int) -> bool:
-        """Whether shard `k` is complete; its bytes are read once and compared with their digest."""
+        """Whether shard `k` is complete and of these rows; its bytes are read once and compared with their digest."""
         if k not in self._checked:
             marker = _read_json(self._marker(k))
-            if marker is None or not _intact(self._shard(k), marker):
+            if marker is None or not self._same_rows(k, marker) or not _intact(self._shard(k), marker):
                 return False
             self._checked.add(k)
         return True
@@ -113,15 +113,18 @@ class FeatureStore:
         manifest = read_manifest(self.folder)
         if manifest is None or "shards" in manifest:
             self._write_manifest({})
+        more = {}
         if self.keys is not None:
             start, stop = self.spans[k]
             if len(array) != stop - start:
                 raise ValueError(f"shard {k} has {len(array)} rows; rows {start} to {stop} belong there")
+            keys = self._keys_of(k)
             part = _part(self._keys_file(k))
-            part.write_bytes(np.ascontiguousarray(self.keys[start:stop]).tobytes())
+            part.write_bytes(keys)
             part.replace(self._keys_file(k))
+            more["keys"] = _digest(keys)
         replace_array(self._shard(k), array)
-        replace_json(self._marker(k), {"rows": len(array), "digest": file_digest(self._shard(k))})
+        replace_json(self._marker(k), {"rows": len(array), "digest": file_digest(self._shard(k)), **more})
         self._checked.add(k)
 
     def finish(self, n_rows: int) -> None:
@@ -137,7 +140,7 @@ class FeatureStore:
             raise InputError(f"the shards in {self.folder} do not add up to {n_rows} rows; write to another folder")
         self._write_manifest({"rows": rows, "shards": shards})
         for part in self.folder.glob("*.part"):  # what killed writers left
-            part.unlink()
+            part.unlink(missing_ok=True)
 
     def open(self) -> Vectors:
         """Return the vectors of a finished store, memory-mapped, every shard checked against its digest.
@@ -150,8 +153,12 @@ class FeatureStore:
         return _open(self.folder, manifest, self._checked)
 
     def _drop(self) -> None:
-        for path in [*self.folder.glob("shard-*"), self.folder / MANIFEST]:
-            path.unlink(missing_ok=True)
+        # What is left by a kill in between is still told to be of other rows, or not to be complete: markers go first,
+        # keys from the last to the first, and the manifest at the end.
+        for suffix in (".json", ".npy", ".keys"):
+            for path in sorted(self.folder.glob(f"shard-*{suffix}"), reverse=True):
+                path.unlink(missing_ok=True)
+        (self.folder / MANIFEST).unlink(missing_ok=True)
         self._checked.clear()
 
     def _cut(self) -> tuple[list[tuple[int, int]], int | None]:
@@ -160,16 +167,37 @@ class FeatureStore:
         spans: list[tuple[int, int]] = []
         at = 0
         # The cuts that are there stay, so that a resumed writer computes in the same pieces.
-        while (path := self._keys_file(len(spans))).is_file():
-            there = np.frombuffer(path.read_bytes(), dtype=np.uint64).reshape(-1, 2)
+        while (there := self._stored_keys(len(spans))) is not None:
             here = self.keys[at : at + len(there)]
-            same = (there[: len(here)] == here).all(axis=1)
+            # A row of zeros stands for one of which only the number is known.
+            same = (there[: len(here)] == here).all(axis=1) | ~there[: len(here)].any(axis=1)
             if len(here) < len(there) or not same.all():
                 return [], at + (len(here) if same.all() else int(np.argmin(same)))
             spans.append((at, at + len(there)))
             at += len(there)
         spans += [(k, min(k + self.shard_rows, len(self.keys))) for k in range(at, len(self.keys), self.shard_rows)]
         return spans, None
+
+    def _stored_keys(self, k: int) -> NDArray[np.uint64] | None:
+        """The keys of the rows of shard `k`, zeros where they are lost or damaged; None if there is no such shard."""
+        path, marker = self._keys_file(k), _read_json(self._marker(k))
+        data = path.read_bytes() if path.is_file() else b""
+        if marker is not None and "keys" in marker and marker["keys"] != _digest(data):
+            return np.zeros((marker["rows"], 2), dtype=np.uint64)
+        return np.frombuffer(data, dtype=np.uint64).reshape(-1, 2) if data and len(data) % 16 == 0 else None
+
+    def _same_rows(self, k: int, marker: Mapping[str, Any]) -> bool:
+        if self.keys is None:
+            return True
+        if k >= len(self.spans) or not self._keys_file(k).is_file():
+            return False
+        keys = self._keys_of(k)
+        return bool(marker.get("keys") == _digest(keys)) and self._keys_file(k).read_bytes() == keys
+
+    def _keys_of(self, k: int) -> bytes:
+        assert self.keys is not None
+        start, stop = self.spans[k]
+        return np.ascontiguousarray(self.keys[start:stop]).tobytes()
 
     def _keys_file(self, k: int) -> Path:
         return self.folder / f"shard-{k:05d}.keys"
@@ -181,18 +209,19 @@ class FeatureStore:
         return self.folder / f"shard-{k:05d}.json"
 
     def _write_manifest(self, more: dict[str, Any]) -> None:
-        replace_json(
-            self.folder / MANIFEST,
-            {"format": FORMAT, "identity": self.identity, "identity_digest": identity_digest(self.identity), **more},
-        )
+        manifest = {"format": FORMAT, "identity": self.identity, "identity_digest": identity_digest(self.identity)}
+        keep_json(self.folder / MANIFEST, {**manifest, **more})
 
     def _refuse_another(self, there: dict[str, Any]) -> None:
         ours, theirs = dict(_leaves(self.identity)), dict(_leaves(there))
-        differences = [
-            f"{key}: {_short(theirs, key)} there, {_short(ours, key)} here"
+        keys = [
+            key
             for key in sorted(ours.keys() | theirs.keys())
             if key not in ours or key not in theirs or ours[key] != theirs[key]
         ]
+        if "representation" in keys:  # the others follow from it
+            keys = ["representation"]
+        differences = [f"{key}: {_short(theirs, key)} there, {_short(ours, key)} here" for key in keys]
         if differences:
             raise InputError(
                 f"{self.folder} holds other features ({'; '.join(differences)}); choose another folder or pass --force"
@@ -225,6 +254,10 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
     return blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """Return the hex digest of the bytes of a file."""
     digest = blake2b(digest_size=16)
@@ -247,6 +280,12 @@ def replace_json(path: Path, value: Any) -> None:
     part = _part(path)
     part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def keep_json(path: Path, value: Any) -> None:
+    """Save a value as JSON unless it is there already: what is finished may be read-only."""
+    if _read_json(path) != json.loads(json.dumps(value)):
+        replace_json(path, value)
 
 
 def _part(path: Path) -> Path:
@@ -277,10 +316,12 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) for every leaf of nested mappings."""
+    """Yield (dotted key, value) for every leaf of nested mappings, and of lists of them."""
     for key, inner in value.items():
         if isinstance(inner, dict) and inner:
             yield from _leaves(inner, f"{prefix}{key}.")
+        elif isinstance(inner, list) and any(isinstance(each, dict) for each in inner):
+            yield from _leaves({str(k): each for k, each in enumerate(inner)}, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", inner
 
