@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -361,10 +362,10 @@ def test_one_shard_is_held(folder: Path, model: Hashes, monkeypatch: pytest.Monk
 
     real = model_features._pieces
 
-    def pieces(*args: Any) -> Iterator[list[Example]]:
+    def pieces(*args: Any) -> Iterator[Any]:
         for each in real(*args):
-            assert len(each) <= 5
-            yield Counted(each)
+            assert len(each.examples) <= 5
+            yield each._replace(examples=Counted(each.examples))
 
     shards: list[Any] = []
     made = np.empty
@@ -538,3 +539,33 @@ def test_killed_before_every_step(folder: Path):
     assert report["faults"] == [], done.stderr
     assert min(report["steps"].values()) > 9, report["steps"]
     shutil.rmtree(folder)
+
+
+def test_copies_are_computed_once_and_share_their_bits(folder: Path, model: Hashes, monkeypatch: pytest.MonkeyPatch):
+    """A model whose numbers depend on the batch gives copies one vector all the same, across shards, kills and appends."""
+    rng = np.random.default_rng(3)
+    texts = [f"text {k}" for k in rng.integers(0, 40, 100)]
+    rows = [{"text": text, "source": f"source {k % 3}"} for k, text in enumerate(texts)]
+    plain = model.transform
+
+    def noisy(examples: list[Example]) -> Any:
+        batch = crc32("".join(each.text for each in examples).encode()) % 1000
+        return plain(examples) + np.float32(1e-6 * batch)
+
+    monkeypatch.setattr(model, "transform", noisy)
+    write(folder / "pool.jsonl", rows)
+    before = model.rows
+    vectors = embed().vectors
+    assert model.rows - before == len(set(texts))
+    found = vectors.rows(np.arange(100))
+    for k, text in enumerate(texts):
+        np.testing.assert_array_equal(found[k], found[texts.index(text)])
+    assert len({row.tobytes() for row in found}) == len(set(texts))
+    # A shard that was lost and rows that are appended find the same vectors again.
+    (folder / "features" / "shard-00003.json").unlink()
+    write(folder / "pool.jsonl", [*rows, *({**row, "source": "late"} for row in rows[:30])])
+    before = model.rows
+    again = embed().vectors.rows(np.arange(130))
+    assert model.rows - before == len(set(texts[48:64]) - set(texts[:48]))
+    for k, text in enumerate(texts + texts[:30]):
+        np.testing.assert_array_equal(again[k], again[texts.index(text)])

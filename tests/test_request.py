@@ -45,8 +45,10 @@ def test_the_default_is_the_presets():
 def test_what_needs_no_representation_gets_none(options: dict[str, Any], features: Path):
     assert settled(**options).representation is None
     assert settled(**options, features=features).representation is None
-    with pytest.raises(InputError, match=r"--representation hidden does not apply to --(preset random|vectors)"):
-        settled(**options, representation="hidden", model="m")
+    for more in ({"representation": "hidden", "model": "m"}, {"model": "m"}, {"device": "cuda"}):
+        words = rf"--{next(iter(more))} does not apply to --(preset random|vectors)"
+        with pytest.raises(InputError, match=words):
+            settled(**options, **more)
 
 
 def test_features_say_how_they_were_made(features: Path):

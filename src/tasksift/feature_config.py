@@ -26,7 +26,8 @@ class FeatureConfig(BaseModel):
     source_column: str | None = None
     """Column that names each row's source; by default `source` where it exists, else the file's name."""
     dim: int | None = Field(default=None, ge=1)
-    """Dimensions: of tfidf (256); of gradient at each checkpoint (4096); for endpoint what the server is asked for."""
+    """Dimensions: of tfidf (256); of gradient at each checkpoint (4096); of sketch (8192); for endpoint what the server
+    is asked for."""
     store_dtype: Literal["float32", "float16"] = "float32"
     """What the vectors are kept in: float32 or float16."""
     model: Text | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tasksift.features import OPTIONS, Features
 from tasksift.geometry import geometry
 from tasksift.progress import Progress
 from tasksift.represent import REPRESENTATIONS, Embedder
+from tasksift.represent.copies import Copies
 from tasksift.represent.opening import for_targets
 from tasksift.represent.store import SHARD_BYTES, FeatureStore, keep_json, read_manifest
 from tasksift.rows import Example, PoolFile, TextReader, iter_examples
@@ -88,7 +89,8 @@ def model_store(
     Returns
     -------
     FeatureStore
-        Finished. Where rows were appended to the pool, only these were computed.
+        Finished. Where rows were appended to the pool, only these were computed. Rows with equal conversations are
+        computed once and have the same vector, bit for bit.
 
     Notes
     -----
@@ -103,8 +105,7 @@ def model_store(
         tick(len(keys) - sum(store.spans[k][1] - store.spans[k][0] for k in left))
         pieces = _pieces(iter_examples(files, reader), [store.spans[k] for k in left])
         for k in left:
-            start, stop = store.spans[k]
-            shard = _embed_shard(embedder, pieces, stop - start, config, tick)
+            shard = _embed_shard(store, k, embedder, pieces, config, tick)
             _keep_options(folder, config)
             store.write_shard(k, shard)
     _keep_options(folder, config)
@@ -118,17 +119,7 @@ def check_store(config: RunConfig, folder: Path, embedder: Embedder) -> None:
 
 
 def store_identity(config: RunConfig, embedder: Embedder, shard_rows: int) -> dict[str, Any]:
-    """Return what makes the vectors of a store what they are.
-
-    Raises
-    ------
-    InputError
-        If vectors of this kind cannot be kept in that dtype.
-    """
-    if config.momentum == "centred" and config.store_dtype == "float16":
-        raise InputError(
-            "--store-dtype float16 keeps directions only, and --momentum centred needs lengths; use float32"
-        )
+    """Return what makes the vectors of a store what they are."""
     made: dict[str, Any] = json.loads(json.dumps(embedder.identity))
     if isinstance(made.get("model"), dict) and made["model"].get("digest"):
         # A model is its content; where it lies is written beside the store.
@@ -242,40 +233,65 @@ def _keep_options(folder: Path, config: RunConfig) -> None:
 
 
 def _embed_shard(
+    store: FeatureStore,
+    k: int,
     embedder: Embedder,
-    pieces: Iterator[list[Example]],
-    rows: int,
+    pieces: Iterator[_Piece],
     config: FeatureConfig,
     tick: Callable[[int], None],
 ) -> NDArray[np.generic]:
-    """Return the vectors of the next `rows` rows."""
-    first = embed_examples(embedder, next(pieces), config)
-    shard = np.empty((rows, first.shape[1]), dtype=first.dtype)
-    shard[: len(first)] = first
-    at = len(first)
-    tick(at)
-    while at < rows:
-        part = embed_examples(embedder, next(pieces), config)
-        shard[at : at + len(part)] = part
-        at += len(part)
-        tick(len(part))
+    """Return the vectors of shard `k`; a copy has the very vector of the first row like it."""
+    start, stop = store.spans[k]
+    shard: NDArray[np.generic] | None = None
+    at = start
+    while at < stop:
+        piece = next(pieces)
+        rows = np.arange(at, at + len(piece.examples))
+        new = piece.firsts == rows
+        fresh = [example for example, wanted in zip(piece.examples, new, strict=True) if wanted]
+        computed = embed_examples(embedder, fresh, config) if fresh else None
+        before = np.flatnonzero(piece.firsts < start)
+        known = store.rows(piece.firsts[before]) if len(before) else None
+        if shard is None:
+            like = computed if computed is not None else known
+            assert like is not None
+            shard = np.empty((stop - start, like.shape[1]), dtype=like.dtype)
+        here = shard[at - start : at - start + len(rows)]
+        if computed is not None:
+            here[new] = computed
+        if known is not None:
+            here[before] = known
+        again = np.flatnonzero(~new & (piece.firsts >= start))
+        here[again] = shard[piece.firsts[again] - start]
+        at += len(rows)
+        tick(len(rows))
+    assert shard is not None
     return shard
 
 
-def _pieces(batches: Iterable[list[Example]], spans: list[tuple[int, int]]) -> Iterator[list[Example]]:
+class _Piece(NamedTuple):
+    """Consecutive examples of one shard, and for each the first row of the pool that is equal to it."""
+
+    examples: list[Example]
+    firsts: NDArray[np.int64]
+
+
+def _pieces(batches: Iterable[list[Example]], spans: list[tuple[int, int]]) -> Iterator[_Piece]:
     """Yield the examples of ascending spans, `PIECE_ROWS` at most at a time and of one span; others are passed over."""
-    waiting = iter(spans)
+    copies, waiting = Copies(), iter(spans)
     start, stop = next(waiting, (-1, -1))
     held: list[Example] = []
+    firsts: list[int] = []
     at = 0
     for batch in batches if spans else ():
-        for example in batch:
+        for example, first in zip(batch, copies.add(batch).tolist(), strict=True):
             at += 1
             if at > start:
                 held.append(example)
+                firsts.append(first)
             if len(held) == PIECE_ROWS or (at == stop and held):
-                yield held
-                held = []
+                yield _Piece(held, np.array(firsts, dtype=np.int64))
+                held, firsts = [], []
             if at == stop:
                 start, stop = next(waiting, (-1, -1))
                 if stop < 0:

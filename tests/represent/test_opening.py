@@ -39,7 +39,7 @@ TAKES = {
     "loss": "model revision trust_remote_code device dtype max_length score metrics checkpoints",
     "gradient": "dim store_dtype model revision trust_remote_code device dtype max_length score checkpoints params "
     "objective target_objective beta optimizer momentum less_compat projection combine",
-    "sketch": "store_dtype model revision trust_remote_code device dtype max_length score sketch",
+    "sketch": "dim store_dtype model revision trust_remote_code device dtype max_length score sketch",
 }
 WITH = {
     "momentum": {"checkpoints": "tuned"},

@@ -75,6 +75,17 @@ def test_outer_products_are_gradients(kind, chunk, monkeypatch):
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dim", [2, 16, 1000])
+def test_gradients_may_come_in_rows(kind, dim):
+    projection = make_projection(kind, LAYOUT, dim, 3)
+    grads = gradients()
+    parts = torch.zeros(4, projection.dim)
+    for name, grad in grads.items():
+        for row in range(0, grad.shape[1] if LAYOUT[name] else 1, 4):
+            projection.add(parts, name, grad[:, row : row + 4] if LAYOUT[name] else grad, row)
+    torch.testing.assert_close(parts, project(projection, grads), atol=1e-5, rtol=1e-5)
+
+
 def test_half_precision_is_widened_before_anything_is_summed(kind):
     projection = make_projection(kind, LAYOUT, 16, 3)
     grads = {name: grad.bfloat16() for name, grad in gradients().items()}

@@ -112,7 +112,7 @@ REPRESENTATIONS: dict[str, Representation] = {
     "sketch": Representation(
         "a sketch of the output layer's gradient, without a backward pass",
         "one forward pass",
-        _CAUSAL | _KEPT | {"sketch"},
+        _CAUSAL | _KEPT | {"sketch", "dim"},
     ),
 }
 """The representations that can be asked for by name. Vectors of your own need no name."""

@@ -55,22 +55,27 @@ class Factored(Projection):
             )
         return self._factors[name, side]
 
-    def add(self, out: Any, name: str, grads: Any) -> None:
-        """Add the projection of the gradients (b, *shape) of one parameter to `out`, float32 (b, dim), in place."""
+    def add(self, out: Any, name: str, grads: Any, row: int = 0) -> None:
+        """Add the projection of gradients, as `Projection.add`."""
         if self._vectors is not None and name in self._vectors.layout:
-            self._vectors.add(out[:, : self._vectors.dim], name, grads)
+            self._vectors.add(out[:, : self._vectors.dim], name, grads, row)
             return
         grads = _times(grads.flatten(2).to(out.dtype), self._factor(name, 1))
-        self._put(out, name, _times(grads.mT, self._factor(name, 0)).mT)
+        factor = self._factor(name, 0)
+        if factor is None:
+            self._put(out, name, grads, row)
+        else:
+            self._put(out, name, factor[row : row + grads.shape[1]].to(out.dtype).T @ grads)
 
     def add_outer(self, out: Any, name: str, left: Any, right: Any) -> None:
         """Add the projection of sum_t left_t right_t^T, as `Projection.add_outer`, but without forming it."""
         left = _times(left.to(out.dtype), self._factor(name, 0))
         self._put(out, name, left.mT @ _times(right.to(out.dtype), self._factor(name, 1)))
 
-    def _put(self, out: Any, name: str, projected: Any) -> None:
-        start = self._starts[name]
-        out[:, start : start + prod(self._sides[name])] += projected.flatten(1)
+    def _put(self, out: Any, name: str, projected: Any, row: int = 0) -> None:
+        start = self._starts[name] + row * self._sides[name][1]
+        projected = projected.flatten(1)
+        out[:, start : start + projected.shape[1]] += projected
 
 
 def _times(left: Any, right: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 from tasksift.config import help_of, option_name
@@ -14,7 +15,7 @@ from tasksift.represent import REPRESENTATIONS, Embedder
 if TYPE_CHECKING:
     from tasksift.represent.models import CausalModel
 
-TFIDF_DIM, GRADIENT_DIM = 256, 4096
+TFIDF_DIM, GRADIENT_DIM, SKETCH_DIM = 256, 4096, 8192
 """Dimensions unless asked otherwise."""
 
 READING = frozenset({"text_template", "source_column"})
@@ -46,6 +47,8 @@ def resolve(config: FeatureConfig, default: str) -> dict[str, Any]:
     found: dict[str, Any] = {"representation": name}
     if name == "tfidf":
         found["dim"] = config.dim or TFIDF_DIM
+    if name == "sketch":
+        found["dim"] = config.dim or SKETCH_DIM
     if name == "loss":
         found["metrics"] = ",".join(_metrics(config))
     if name == "gradient":
@@ -81,6 +84,10 @@ def _gradient_fields(config: FeatureConfig) -> dict[str, Any]:
     ):
         if _given(config, field) and not used:
             raise InputError(f"{option_name(field)} applies to {where} only; leave it out")
+    if config.momentum == "centred" and config.store_dtype == "float16":
+        raise InputError(
+            "--store-dtype float16 keeps directions only, and --momentum centred needs lengths; use float32"
+        )
     return {"dim": config.dim or GRADIENT_DIM, "optimizer": optimizer, "target_objective": target_objective}
 
 
@@ -140,6 +147,9 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
     else:
         assert config.model is not None
         causal = load_causal(config.model, revision=config.revision, **options)
+    positions = getattr(causal.model.config, "max_position_embeddings", None)
+    if positions and config.max_length and config.max_length > positions:
+        raise InputError(f"--max-length {config.max_length}: the model takes {positions} tokens at most; give fewer")
     longest = config.max_length or longest_input(causal.model.config)
     if config.representation == "hidden":
         from tasksift.represent.hidden import HiddenStates
@@ -148,7 +158,10 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
     if config.representation == "sketch":
         from tasksift.represent.sketch import HeadSketch
 
-        return HeadSketch(causal, sketch=config.sketch, max_length=longest, score=config.score)
+        dim = int(config.dim or 0)
+        side = max(1, isqrt(dim // 2))  # the paper's 64 for its 8192
+        sides = {"hidden_dims": side, "vocabulary_dims": dim // side}
+        return HeadSketch(causal, sketch=config.sketch, max_length=longest, score=config.score, **sides)
     if config.representation == "loss":
         from tasksift.represent.checkpoints import apply
         from tasksift.represent.loss import Losses

@@ -59,9 +59,17 @@ class Projection:
     def _facts(self) -> list[Any]:
         return list(self.layout.items())
 
-    def add(self, out: Any, name: str, grads: Any) -> None:
-        """Add the projection of the gradients (b, *shape) of one parameter to `out`, float32 (b, dim), in place."""
-        self._add(out, name, grads.reshape(len(grads), prod(self.layout[name])), 0)
+    def add(self, out: Any, name: str, grads: Any, row: int = 0) -> None:
+        """Add the projection of gradients of one parameter to `out`, float32 (b, dim), in place.
+
+        Parameters
+        ----------
+        out : float32 tensor (b, dim)
+        name : str
+        grads : tensor (b, n, *shape[1:])
+            All of the gradients, or rows of them from `row` on.
+        """
+        self._add(out, name, grads.reshape(len(grads), -1), row * prod(self.layout[name][1:]))
 
     def add_outer(self, out: Any, name: str, left: Any, right: Any) -> None:
         """Add the projection of the gradients sum_t left_t right_t^T, which are held in small pieces only.
@@ -97,7 +105,7 @@ class CountSketch(Projection):
     probabilities only: it is unbiased, and its variance at most (|g|^2 |g'|^2 + <g, g'>^2) / dim, as with independent
     buckets, and lower where a parameter has few blocks.
 
-    Memory: one byte for each parameter. The sum of a bucket runs in the order of coordinates, on any number of threads.
+    Memory: one byte for each parameter. The order of additions does not depend on the number of threads.
     """
 
     kind: Kind = "count-sketch"
@@ -117,19 +125,43 @@ class CountSketch(Projection):
             self._drawn[name] = drawn, shifts.astype(np.int64)
         return self._drawn[name]
 
+    def add(self, out: Any, name: str, grads: Any, row: int = 0) -> None:
+        """Add the projection of gradients, as `Projection.add`."""
+        wide = self._wide(out, prod(grads.shape[1:]))
+        super().add(wide, name, grads, row)
+        self._fold(out, wide)
+
+    def add_outer(self, out: Any, name: str, left: Any, right: Any) -> None:
+        """Add the projection of sum_t left_t right_t^T, as `Projection.add_outer`."""
+        wide = self._wide(out, prod(self.layout[name]))
+        super().add_outer(wide, name, left, right)
+        self._fold(out, wide)
+
+    def _wide(self, out: Any, coordinates: int) -> Any:
+        """Where there are blocks enough to pay for it: twice the buckets, so that no shift cuts a block in two."""
+        if out.device.type != "cpu" or coordinates < 8 * self.dim:
+            return out
+        return out.new_zeros(len(out), 2 * self.dim)
+
+    def _fold(self, out: Any, wide: Any) -> None:
+        if wide is not out:
+            out += wide[:, : self.dim]
+            out += wide[:, self.dim :]
+
     def _add(self, out: Any, name: str, flat: Any, start: int) -> None:
         sign, shifts = self.drawn(name)
         if out.device.type != "cpu":
             self._add_gathered(out, flat, start, sign, shifts)
             return
-        at, end = start, start + flat.shape[1]
+        at, end, buckets = start, start + flat.shape[1], out.shape[1]
+        sign = sign[start:end].to(out.dtype)
         while at < end:
             block, offset = divmod(at, self.dim)
-            bucket = (offset + int(shifts[block])) % self.dim
+            bucket = (offset + int(shifts[block])) % buckets
             # As far as the block, the buckets and the coordinates go.
-            width = min(self.dim - offset, self.dim - bucket, end - at)
-            part = flat[:, at - start : at - start + width].to(out.dtype)
-            out[:, bucket : bucket + width].addcmul_(part, sign[at : at + width].to(out.dtype))
+            width = min(self.dim - offset, buckets - bucket, end - at)
+            part = flat.narrow(1, at - start, width).to(out.dtype)
+            out.narrow(1, bucket, width).addcmul_(part, sign.narrow(0, at - start, width))
             at += width
 
     def _add_gathered(self, out: Any, flat: Any, start: int, sign: Any, shifts: NDArray[np.int64]) -> None:

@@ -127,6 +127,13 @@ class FeatureStore:
         replace_json(self._marker(k), {"rows": len(array), "digest": file_digest(self._shard(k)), **more})
         self._checked.add(k)
 
+    def rows(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Return some rows of complete shards, (k, d), as stored; only for stores with `keys`."""
+        starts = np.array([start for start, _ in self.spans])
+        shard_of = np.searchsorted(starts, rows, side="right") - 1
+        taken = {int(k): np.load(self._shard(int(k)), mmap_mode="r", allow_pickle=False) for k in np.unique(shard_of)}
+        return np.stack([taken[int(k)][row - starts[k]] for k, row in zip(shard_of, rows, strict=True)])
+
     def finish(self, n_rows: int) -> None:
         """Close the store: every shard from 0 on is there and intact, and together they have `n_rows` rows."""
         shards: list[dict[str, Any]] = []

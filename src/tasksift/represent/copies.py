@@ -1,0 +1,72 @@
+"""Rows of a pool that are copies of earlier ones, found as the pool streams by.
+
+A model gives a copy the same vector but for its last bits, which depend on the batch. Copies that share one vector bit
+for bit are known as copies by every selector, and are computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasksift.rows.example import Example
+
+RECENT = 2**18
+"""Rows that are held in a dictionary before they are sorted in among the others."""
+
+
+class Copies:
+    """For every row the first one with the same conversation.
+
+    Notes
+    -----
+    Memory: 25 bytes for each distinct row, and some 40 MB for the recent ones. Rows are told apart by 16 bytes of
+    BLAKE2.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._recent: dict[bytes, int] = {}
+        self._digests: NDArray[np.bytes_] = np.zeros(0, dtype="S17")
+        self._rows = np.zeros(0, dtype=np.int64)
+
+    def add(self, examples: Sequence[Example]) -> NDArray[np.int64]:
+        """Return for each of the next rows of the pool the first row equal to it: itself, if it is new."""
+        digests = [_digest(example) for example in examples]
+        found = self._old(digests)
+        for k, digest in enumerate(digests):
+            if found[k] < 0:
+                found[k] = self._recent.setdefault(digest, self._count + k)
+        self._count += len(digests)
+        if len(self._recent) >= RECENT:
+            self._sort_in()
+        return found
+
+    def _old(self, digests: list[bytes]) -> NDArray[np.int64]:
+        """The rows among the sorted ones, -1 where there is none."""
+        found = np.full(len(digests), -1, dtype=np.int64)
+        if len(self._rows) and digests:
+            asked = np.array(digests, dtype="S17")
+            place = np.minimum(np.searchsorted(self._digests, asked), len(self._rows) - 1)
+            same = self._digests[place] == asked
+            found[same] = self._rows[place[same]]
+        return found
+
+    def _sort_in(self) -> None:
+        digests = np.concatenate([self._digests, np.array(list(self._recent), dtype="S17")])
+        rows = np.concatenate([self._rows, np.fromiter(self._recent.values(), np.int64, len(self._recent))])
+        order = np.argsort(digests, kind="stable")
+        self._digests, self._rows = digests[order], rows[order]
+        self._recent = {}
+
+
+def _digest(example: Example) -> bytes:
+    digest = blake2b(digest_size=16)
+    for role, text in example.turns:
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%s %d " % (role.encode(), len(content)) + content)
+    # NumPy's byte strings lose zeros at their end, so another byte stands there.
+    return digest.digest() + b"."
