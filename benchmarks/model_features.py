@@ -1,5 +1,4 @@
-"""What representations of a language model cost, as ratios within one run: to an ordinary training step, to a loop over
-single examples, to a forward pass; and how much memory a store of many rows takes.
+"""What representations of a language model cost, as ratios within one run, and what memory their store takes.
 
     python benchmarks/model_features.py [--pool FILE] [--device cuda] [--threads 2] [--results FILE]
 
@@ -10,7 +9,7 @@ on the same tokens:
 * step: forward and backward in batches, gradients of all weights summed over the batch. This is 1.00.
 * forward: the forward half of it, logits of the scored tokens included.
 * loop: one example at a time: forward, backward by autograd, and the gradient through the same count-sketch. A part of
-  the rows stands for all of them.
+  the rows stands for all of them, scaled by tokens.
 * count-sketch, factored, adam: `Gradients`, per-example gradients of the linear layers in 4,096 numbers; adam is
   count-sketch after the direction that Adam would take.
 * kron, tensor: `HeadSketch`, the sketch of the output layer's gradient.
@@ -57,7 +56,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1000, help="rows of it to take")
     parser.add_argument("--max-length", type=int, default=512, help="tokens of a row at most")
     parser.add_argument("--cuts", default="128,64,32,16", help="lengths that the same rows are cut to; '' for none")
-    parser.add_argument("--cut-examples", type=int, default=500, help="rows to take for each of them")
+    parser.add_argument("--cut-examples", type=int, default=200, help="rows to take for each of them")
     parser.add_argument("--looped", type=int, default=100, help="rows that the loop takes")
     parser.add_argument("--ways", default=",".join(WAYS[1:]), help="what to measure against step")
     parser.add_argument("--params", default="linear", help="parameters whose gradients are taken")
@@ -125,7 +124,7 @@ class Bench:
     def __init__(self, causal: Any, examples: Sequence[Example], cut: int, params: str) -> None:
         from tasksift.represent.chat import ChatTokens
 
-        self.causal, self.cut, self.params = causal, cut, params
+        self.causal, self.max_length, self.params = causal, cut, params
         coder = ChatTokens(causal.tokenizer, cut)
         coded = [coder.encode(example) for example in examples]
         coded = [each for each in coded if each.scored.any()]
@@ -159,7 +158,7 @@ class Bench:
                 taken = time.perf_counter() - begun
                 seconds[way].append(taken * float(self.lengths[piece].sum() / self.lengths[rows].sum()))
         return {
-            "cut": self.cut,
+            "cut": self.max_length,
             "rows": len(self.tokens),
             "batches": len(whole),
             "tokens": int(self.lengths.sum()),
@@ -184,6 +183,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def step(self, rows: NDArray[np.int64]) -> None:
+        """Forward and backward, the gradients of all parameters summed over each batch."""
         from tasksift.represent.forward import batches
         from tasksift.represent.objectives import sft
 
@@ -195,6 +195,7 @@ class Bench:
         model.requires_grad_(False)
 
     def forward(self, rows: NDArray[np.int64]) -> None:
+        """The logits of the scored tokens."""
         import torch
 
         from tasksift.represent.forward import batches, predict
@@ -204,6 +205,7 @@ class Bench:
                 predict(self.causal.model, batch)
 
     def loop(self, rows: NDArray[np.int64]) -> None:
+        """The gradients of one example after the other, projected."""
         import torch
 
         from tasksift.represent.forward import batches
@@ -227,27 +229,28 @@ class Bench:
         model.requires_grad_(False)
 
     def ours(self, way: str, rows: NDArray[np.int64]) -> None:
+        """What tasksift does."""
         if way not in self._made:
             self._made[way] = self.embedder(way)
         self._made[way].transform([self.examples[row] for row in rows])
 
     def embedder(self, way: str) -> Any:
+        """Make what computes the vectors of a way, with the tokens of this bench."""
         from small_model import checkpoint
 
         from tasksift.represent.gradient import Gradients
         from tasksift.represent.sketch import HeadSketch
 
         if way in ("kron", "tensor"):
-            sketch = HeadSketch(self.causal, sketch=way, max_length=self.cut)  # type: ignore[arg-type]
+            sketch = HeadSketch(self.causal, sketch=way, max_length=self.max_length)  # type: ignore[arg-type]
             sketch._tokens = self  # type: ignore[assignment]
             return sketch
         options: dict[str, Any] = {"projection": way}
         if way == "adam":
             saved = checkpoint(self.causal)
             options = {"optimizer": "adam", "checkpoints": [saved]}
-        made = Gradients(self.causal, params=self.params, dim=DIM, max_length=self.cut, **options)
+        made = Gradients(self.causal, params=self.params, dim=DIM, max_length=self.max_length, **options)
         made.tokens = self  # type: ignore[assignment]
-        made.tokens.max_length = self.cut
         return made
 
 
@@ -281,7 +284,7 @@ def memory(rows: int, dim: int) -> dict[str, float]:
         command = [sys.executable, __file__, "--store-only", "--store-rows", str(count), "--store-dim", str(dim)]
         found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     small, large = found
-    print("| rows | one shard (MB) | memory before (MB) | peak with the store (MB) | more |\n| --- | --- | --- | --- | --- |")
+    print("| rows | one shard (MB) | before (MB) | peak (MB) | more |\n| --- | --- | --- | --- | --- |")
     for each in found:
         grown = each["after"] - each["before"]
         print(
@@ -289,7 +292,8 @@ def memory(rows: int, dim: int) -> dict[str, float]:
             f"| {grown:.1f} = {grown / each['shard']:.1f} shards |"
         )
     more = large["after"] - small["after"]
-    print(f"\n{rows:,} rows against {SHARD_ROWS:,}: {more:+.1f} MB, {more / large['shard']:+.2f} shards")
+    keys = 16 * (large["rows"] - small["rows"]) / 1e6
+    print(f"\n{rows:,} rows against {SHARD_ROWS:,}: {more:+.1f} MB, of which {keys:.1f} MB are mapped keys of the rows")
     return {"small": small, "large": large}
 
 
@@ -306,9 +310,7 @@ def store_memory(rows: int, dim: int) -> dict[str, float]:
         keys[:, 0] = np.arange(rows)
         del keys
         files = expand(str(folder / "pool.jsonl"), "pool")
-        config = RunConfig.create(
-            pool=[files[0].path], representation="hidden", model="none", store_dtype="float16"
-        )
+        config = RunConfig.create(pool=[files[0].path], representation="hidden", model="none", store_dtype="float16")
         before = resident("VmRSS")
         store = model_store(
             config, folder / "store", files, TextReader(), KeyFile.load(folder / "keys.bin"), embedder, silent
@@ -319,9 +321,7 @@ def store_memory(rows: int, dim: int) -> dict[str, float]:
 
 
 def resident(field: str) -> float:
-    """Resident memory of this process in MB: as it is (VmRSS) or the largest so far (VmHWM); elsewhere than on Linux
-    always the largest.
-    """
+    """Resident memory of this process in MB, now (VmRSS) or at most so far (VmHWM); without /proc always the latter."""
     status = Path("/proc/self/status")
     if status.exists():
         text = status.read_text()

@@ -58,5 +58,5 @@ def checkpoint(causal: CausalModel) -> Any:
     second = {name: (1e-3 * torch.randn(value.shape, generator=generator)).square() for name, value in own.items()}
     return SimpleNamespace(
         folder=Path("made-up"), step=100, learning_rate=1e-4, digest="made up", moments_digest="made up",
-        parameters=tuple(own), weights=lambda: {}, moments=lambda: (first, second),
+        parameters=tuple(own), weights=dict, moments=lambda: (first, second),
     )  # fmt: skip

@@ -542,7 +542,7 @@ def test_killed_before_every_step(folder: Path):
 
 
 def test_copies_are_computed_once_and_share_their_bits(folder: Path, model: Hashes, monkeypatch: pytest.MonkeyPatch):
-    """A model whose numbers depend on the batch gives copies one vector all the same, across shards, kills and appends."""
+    """A model whose numbers depend on the batch gives copies one vector, across shards, losses and appended rows."""
     rng = np.random.default_rng(3)
     texts = [f"text {k}" for k in rng.integers(0, 40, 100)]
     rows = [{"text": text, "source": f"source {k % 3}"} for k, text in enumerate(texts)]
