@@ -3,12 +3,13 @@
 import gzip
 import json
 import random
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasksift.memory import embedding_memory, estimate_rows, in_words, peak_memory, worker_words
+from tasksift.memory import embedding_memory, estimate_rows, in_words, model_memory, peak_memory, worker_words
 from tasksift.rows import expand
 
 WORDS = [f"{k:x}word" for k in range(2000)]
@@ -55,3 +56,15 @@ def test_the_estimate_counts_workers():
 )
 def test_sizes_in_words(size, words):
     assert in_words(size) == words
+
+
+def test_a_model_is_what_the_process_holds_and_what_a_batch_needs():
+    small = SimpleNamespace(hidden_size=64, num_hidden_layers=2, vocab_size=1000)
+    large = SimpleNamespace(hidden_size=4096, num_hidden_layers=32, vocab_size=128_000)
+
+    def embedder(size, **more):
+        return SimpleNamespace(causal=SimpleNamespace(model=SimpleNamespace(config=size)), **more)
+
+    assert 0 < model_memory(SimpleNamespace()) <= model_memory(embedder(small)) < model_memory(embedder(large))
+    # A backward pass needs what every layer has computed.
+    assert model_memory(embedder(large, weights=())) - model_memory(embedder(large)) > 31 * 2048 * 4096 * 4

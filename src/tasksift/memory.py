@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,13 +171,24 @@ def model_memory(embedder: Embedder) -> float:
     """What a loaded model adds to the memory of a run: itself, its libraries and a batch under way, in bytes."""
     from tasksift.represent.forward import BATCH_TOKENS, LOGIT_BYTES
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    loaded = max(0.0, _peak_so_far() - BASE)
     size = getattr(getattr(getattr(embedder, "causal", None), "model", None), "config", None)
     if size is None:
-        return max(0.0, peak - BASE) + SHARD_BYTES
-    state = BATCH_TOKENS * size.hidden_size * size.num_hidden_layers * ACTIVATIONS * 4
+        return loaded + SHARD_BYTES
+    # A forward pass holds one layer at a time, a backward pass needs all of them.
+    layers = size.num_hidden_layers if hasattr(embedder, "weights") else 1
+    state = BATCH_TOKENS * size.hidden_size * layers * ACTIVATIONS * 4
     logits = min(LOGIT_BYTES, BATCH_TOKENS * size.vocab_size * 4)
-    return float(max(0.0, peak - BASE) + state + 3 * logits + 2 * SHARD_BYTES)
+    return float(loaded + state + 2 * logits + SHARD_BYTES)
+
+
+def _peak_so_far() -> float:
+    """The largest memory of this process until now, in bytes; 0 where the system does not say."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
 def _embedding(dim: int, processes: int) -> float:

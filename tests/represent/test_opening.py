@@ -214,3 +214,14 @@ def test_the_model_before_a_full_tune(tmp_path, monkeypatch):
     ]
     with pytest.raises(InputError, match=r"^moved is not the model that was tuned; bring that model back"):
         module._base({**record, "digest": "e"}, "moved", {})
+
+
+def test_a_length_that_the_model_cannot_take(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from small_models import make_gpt2, save
+
+    options = {"representation": "hidden", "model": str(save(tmp_path / "lm", make_gpt2()))}
+    with pytest.raises(InputError, match="--max-length 300: the model takes 256 tokens at most"):
+        open_embedder(FeatureConfig(**options, max_length=300))
+    assert open_embedder(FeatureConfig(**options)).identity["tokens"]["max_length"] == 256
