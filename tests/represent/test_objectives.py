@@ -32,7 +32,9 @@ def gradients(model, losses, count):
     """Gradients (count, p) of all weights of the blocks, in the order of their names."""
     names = [name for name, _ in model.named_parameters() if ".h." in name]
     grads, engine = {}, PerExample(model, names)
-    engine.accumulate(losses, count, Materialised(engine.layout, count, grads.__setitem__))
+    engine.accumulate(
+        losses, count, Materialised(engine.layout, count, lambda name, each, row: grads.update({name: each}))
+    )
     return torch.cat([grads[name].flatten(1) for name in names], 1)
 
 

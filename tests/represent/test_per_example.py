@@ -27,11 +27,16 @@ def random_tokens(n=9, longest=24, seed=0, vocabulary=400):
     return [Tokens(each, torch.arange(len(each)).numpy() >= max(1, len(each) // 3)) for each in ids]
 
 
+def keep_in(grads):
+    """What puts whole gradients into a dict."""
+    return lambda name, whole, row: grads.update({name: whole})
+
+
 def per_example(model, names, losses, count, owners=()):
     """All gradients (count, *shape) by name."""
     grads = {}
     engine = PerExample(model, names)
-    engine.accumulate(losses, count, Materialised(engine.layout, count, grads.__setitem__), owners)
+    engine.accumulate(losses, count, Materialised(engine.layout, count, keep_in(grads)), owners)
     return grads
 
 
@@ -244,7 +249,7 @@ def test_modules_that_run_twice():
             super().done(name)
 
     grads, engine = {}, PerExample(model, names)
-    engine.accumulate(lambda: (model(values) ** 3).sum((1, 2)), 5, Watch(engine.layout, 5, grads.__setitem__))
+    engine.accumulate(lambda: (model(values) ** 3).sum((1, 2)), 5, Watch(engine.layout, 5, keep_in(grads)))
     assert sorted(seen) == sorted(names)
     assert_same(grads, by_loop(model, names, [lambda k=k: (model(values[k : k + 1]) ** 3).sum() for k in range(5)]))
     assert not grads["unused.weight"].any()
@@ -255,10 +260,24 @@ def test_matrices_are_passed_on_one_by_one():
     """At most one whole gradient is held where no parameter is used twice."""
     model, (batch,) = make_llama(layers=3), batches(random_tokens())
     engine = PerExample(model, choose_parameters(model))
-    sink = Materialised(engine.layout, len(batch.rows), lambda name, grads: held.append(len(sink._held)))
+    sink = Materialised(engine.layout, len(batch.rows), lambda *_: held.append(len(sink._held) + len(sink._factors)))
     held = []
     engine.accumulate(lambda: objectives.sft(model, batch), len(batch.rows), sink)
     assert held == [0] * len(engine.layout)
+
+
+def test_gradients_in_rows_are_the_same():
+    model = Shared()
+    values = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(1))
+    engine, whole, parts = PerExample(model, everything(model)), {}, {}
+    for numbers, pass_on in (
+        (None, keep_in(whole)),
+        (50, lambda name, each, row: parts.setdefault(name, []).append(each)),
+    ):
+        sink = Materialised(engine.layout, 5, pass_on, numbers=numbers)
+        engine.accumulate(lambda: (model(values) ** 3).sum((1, 2)), 5, sink)
+    assert max(len(each) for each in parts.values()) == 6
+    assert_same({name: torch.cat(each, 1) for name, each in parts.items()}, whole)
 
 
 def test_model_is_left_as_it_was():
@@ -272,7 +291,7 @@ def test_model_is_left_as_it_was():
         objectives.sft(model, batch)
         raise OSError
 
-    sink = Materialised(engine.layout, len(batch.rows), lambda name, grads: None)
+    sink = Materialised(engine.layout, len(batch.rows), lambda *_: None)
     with pytest.raises(OSError):
         engine.accumulate(fail, len(batch.rows), sink, objectives.owners(batch))
     for losses in (lambda: objectives.sft(model, batch), lambda: torch.zeros(len(batch.rows))):

@@ -25,7 +25,7 @@ from tasksift.represent.models import CausalModel
 from tasksift.represent.parameters import choose_parameters
 from tasksift.represent.per_example import PerExample
 from tasksift.represent.preconditioner import adam_direction
-from tasksift.represent.projection import Projection, make_projection
+from tasksift.represent.projection import CHUNK_BYTES, DEVICE_BYTES, Projection, make_projection
 from tasksift.rows.example import Example
 
 Float = NDArray[np.float32]
@@ -194,9 +194,9 @@ class Gradients:
             if moments is None:
                 sink: Any = _Projected(projection, out)
             else:
-                sink = Materialised(
-                    projection.layout, len(batch.rows), self._stepped(checkpoint, moments, out), model.device
-                )
+                budget = CHUNK_BYTES if model.device.type == "cpu" else DEVICE_BYTES
+                pass_on = self._stepped(checkpoint, moments, out)
+                sink = Materialised(projection.layout, len(batch.rows), pass_on, model.device, budget // 4)
             self._per_example.accumulate(losses, len(batch.rows), sink, owners)
             out[~batch.scored.any(1)] = 0  # momentum alone is nothing of the row's own
             rows[batch.rows] = out.cpu().numpy()
@@ -230,14 +230,17 @@ class Gradients:
             objectives.owners(batch, other),
         )
 
-    def _stepped(self, checkpoint: Any, moments: dict[str, tuple[Any, Any]], out: Any) -> Callable[[str, Any], None]:
+    def _stepped(
+        self, checkpoint: Any, moments: dict[str, tuple[Any, Any]], out: Any
+    ) -> Callable[[str, Any, int], None]:
         momentum: Any = "none" if self.momentum == "none" else "paper"
 
-        def pass_on(name: str, grads: Any) -> None:
+        def pass_on(name: str, grads: Any, row: int) -> None:
+            first, second = (each[row : row + grads.shape[1]] for each in moments[name])
             step = adam_direction(
-                grads, *moments[name], checkpoint.step, momentum=momentum, less_compat=self.less_compat
+                grads, first, second, checkpoint.step, momentum=momentum, less_compat=self.less_compat
             )
-            self._projection.add(out, name, step)
+            self._projection.add(out, name, step, row)
 
         return pass_on
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol
 
 
@@ -27,7 +28,7 @@ class Sink(Protocol):
 
 
 class Materialised:
-    """A sink that passes on the whole gradient of each parameter as soon as it is complete.
+    """A sink that passes on the gradients of each parameter as soon as they are complete, some rows at a time.
 
     Parameters
     ----------
@@ -36,28 +37,29 @@ class Materialised:
     count : int
         Examples of the batch.
     pass_on : callable
-        Gets the name and the gradients (count, *shape), float32 or wider, once per parameter; 0 if it was never used.
+        Gets the name, gradients (count, n, *shape[1:]) of n rows of the parameter, float32 or wider, and the first of
+        these rows; they are its to keep. A parameter that was never used has 0.
     device : str or torch.device
         Where gradients of parameters that were never used are made.
+    numbers : int, optional
+        Gradients that are passed on at a time at most, or one row's. None: those of all rows.
     """
 
     def __init__(
         self,
         layout: Mapping[str, tuple[int, ...]],
         count: int,
-        pass_on: Callable[[str, Any], None],
+        pass_on: Callable[[str, Any, int], None],
         device: Any = "cpu",
+        numbers: int | None = None,
     ) -> None:
-        self._layout, self._count, self._pass_on, self._device = layout, count, pass_on, device
+        self._layout, self._count, self._pass_on, self._device, self._numbers = layout, count, pass_on, device, numbers
+        self._factors: dict[str, list[tuple[Any, Any]]] = {}
         self._held: dict[str, Any] = {}
 
     def outer(self, name: str, left: Any, right: Any) -> None:
-        """Multiply out the gradients of a matrix; cost r x c x t per example."""
-        left, right = left.to(wide(left)).transpose(1, 2), right.to(wide(right))
-        if name in self._held:
-            self._held[name].baddbmm_(left, right)
-        else:
-            self._held[name] = left.bmm(right)
+        """Hold the factors until the parameter is complete; multiplied then, at r x c x t per example."""
+        self._factors.setdefault(name, []).append((left.to(wide(left)).mT, right.to(wide(right))))
 
     def add(self, name: str, grads: Any) -> None:
         """Add gradients to what is held of the parameter."""
@@ -70,10 +72,17 @@ class Materialised:
         """Pass the parameter on and forget it."""
         import torch
 
-        grads = self._held.pop(name, None)
-        if grads is None:
-            grads = torch.zeros(self._count, *self._layout[name], device=self._device)
-        self._pass_on(name, grads)
+        rows, *rest = self._layout[name]
+        factors, held = self._factors.pop(name, []), self._held.pop(name, None)
+        if held is None and not factors:
+            held = torch.zeros(self._count, rows, *rest, device=self._device)
+        step = rows if self._numbers is None else max(1, self._numbers // (self._count * prod(rest)))
+        for row in range(0, rows, step):
+            part = None if held is None else held[:, row : row + step]
+            for left, right in factors:
+                left = left[:, row : row + step]
+                part = left.bmm(right) if part is None else part.baddbmm_(left, right)
+            self._pass_on(name, part, row)
 
 
 @dataclass
