@@ -108,6 +108,7 @@ def model_store(
             shard = _embed_shard(store, k, embedder, pieces, config, tick)
             _keep_options(folder, config)
             store.write_shard(k, shard)
+            del shard  # before the next one is made
     _keep_options(folder, config)
     store.finish(len(keys))
     return store
@@ -158,7 +159,7 @@ def embed_examples(embedder: Embedder, examples: list[Example], config: FeatureC
     if config.store_dtype == "float16":
         # Unit rows first: gradients may lie below what float16 can tell from 0.
         rows = rows / np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
-    return rows.astype(config.store_dtype)
+    return rows.astype(config.store_dtype, copy=False)
 
 
 def stored_options(folder: str | Path | None) -> dict[str, Any]:

@@ -23,14 +23,14 @@ class Copies:
 
     Notes
     -----
-    Memory: 25 bytes for each distinct row, twice that for a moment. Rows are told apart by 16 bytes of BLAKE2.
+    Memory: 17 bytes for each distinct row, twice that for a moment. Rows are told apart by 12 bytes of BLAKE2.
     """
 
     def __init__(self) -> None:
         self._count = 0
         self._recent: dict[bytes, int] = {}
-        self._digests: NDArray[np.bytes_] = np.zeros(0, dtype="S17")
-        self._rows = np.zeros(0, dtype=np.int64)
+        self._digests: NDArray[np.bytes_] = np.zeros(0, dtype="S13")
+        self._rows = np.zeros(0, dtype=np.int32)
 
     def add(self, examples: Sequence[Example]) -> NDArray[np.int64]:
         """Return for each of the next rows of the pool the first row equal to it: itself, if it is new."""
@@ -48,22 +48,22 @@ class Copies:
         """The rows among the sorted ones, -1 where there is none."""
         found = np.full(len(digests), -1, dtype=np.int64)
         if len(self._rows) and digests:
-            asked = np.array(digests, dtype="S17")
+            asked = np.array(digests, dtype="S13")
             place = np.minimum(np.searchsorted(self._digests, asked), len(self._rows) - 1)
             same = self._digests[place] == asked
             found[same] = self._rows[place[same]]
         return found
 
     def _sort_in(self) -> None:
-        digests = np.array(sorted(self._recent), dtype="S17")
-        rows = np.array([self._recent[digest] for digest in sorted(self._recent)], dtype=np.int64)
+        digests = np.array(sorted(self._recent), dtype="S13")
+        rows = np.array([self._recent[digest] for digest in sorted(self._recent)], dtype=np.int32)
         places = np.searchsorted(self._digests, digests)
         self._digests, self._rows = np.insert(self._digests, places, digests), np.insert(self._rows, places, rows)
         self._recent = {}
 
 
 def _digest(example: Example) -> bytes:
-    digest = blake2b(digest_size=16)
+    digest = blake2b(digest_size=12)
     for role, text in example.turns:
         content = text.encode("utf-8", "surrogatepass")
         digest.update(b"%s %d " % (role.encode(), len(content)) + content)
