@@ -16,7 +16,7 @@ from tasksift.feature_config import FeatureConfig
 from tasksift.features import OPTIONS, Features
 from tasksift.geometry import geometry
 from tasksift.progress import Progress
-from tasksift.represent import REPRESENTATIONS, Embedder
+from tasksift.represent import REPRESENTATIONS, Embedder, check_finite
 from tasksift.represent.copies import Copies
 from tasksift.represent.opening import for_targets
 from tasksift.represent.store import SHARD_BYTES, FeatureStore, keep_json, read_manifest
@@ -147,10 +147,7 @@ def embed_examples(embedder: Embedder, examples: list[Example], config: FeatureC
         If a vector is not finite; the message names the row.
     """
     rows = embedder.transform(examples)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        where = examples[int(np.argmin(finite))].where
-        raise InputError(f"{where}: its {config.representation} vector is not finite; remove the row or try float32")
+    check_finite(rows, examples, f"its {config.representation} vector is")
     assert config.representation is not None
     if REPRESENTATIONS[config.representation].kind == "scalars":
         return np.asarray(rows, dtype=np.float32)

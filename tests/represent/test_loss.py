@@ -8,7 +8,7 @@ from small_models import CHATML, make_examples, make_gpt2, make_llama, make_toke
 from tasksift.errors import InputError
 from tasksift.represent import token_scores as scoring
 from tasksift.represent.chat import ChatTokens, Tokens
-from tasksift.represent.loss import METRICS, Losses, _opening, forgetting
+from tasksift.represent.loss import METRICS, Losses, _opening
 from tasksift.represent.models import CausalModel
 from tasksift.represent.token_scores import token_scores, windows
 from tasksift.rows.example import Example, Turn
@@ -287,17 +287,6 @@ def test_examples_without_a_scored_token(template):
     assert losses.per_token(questions)[0].shape == (0,)
     assert losses.transform([]).shape == (0, 6)
     assert losses.per_token([]) == []
-
-
-def test_forgetting_counts_what_was_right_and_is_wrong_next():
-    history = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1], [0, 0, 0, 1]], dtype=bool)
-    assert forgetting(history) == (2 + 0 + 1 + 0) / 4
-    assert forgetting(history[:1]) == 0
-    assert forgetting(history[:, :0]) == 0
-    expected = sum(
-        bool(history[c, t] and not history[c + 1, t]) for c in range(len(history) - 1) for t in range(history.shape[1])
-    )
-    assert forgetting(history) == expected / 4
 
 
 def test_checkpoints_are_averaged_and_compared():

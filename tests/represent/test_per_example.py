@@ -406,25 +406,3 @@ def test_unknown_modules_and_names_are_refused():
         PerExample(model, ["0.weight"])
     with pytest.raises(InputError, match=r"no parameter 1\.weight; there are 2, as 0\.weight, 0\.bias"):
         PerExample(model, ["1.weight"])
-
-
-def test_parameters_are_chosen(lora):
-    llama = choose_parameters(make_llama())
-    assert len(llama) == 2 * 7
-    assert all(name.startswith("model.layers.") and name.endswith("proj.weight") for name in llama)
-    assert [name.split(".", 3)[3] for name in choose_parameters(make_gpt2(layers=1))] == [
-        "attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight",
-    ]  # fmt: skip
-    assert choose_parameters(make_llama(), "all") == everything(make_llama())
-    assert choose_parameters(make_llama(), r"layers\.1\..*norm") == [
-        "model.layers.1.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight",
-    ]  # fmt: skip
-    assert all(".lora_" in name for name in choose_parameters(lora))
-    assert len(choose_parameters(lora, "linear")) == 2 * 7
-    for params, says in {
-        "lora": "the model has no adapters; there are 21, as model.embed_tokens.weight",
-        "nothing": "no parameter of the model fits; there are 21",
-        "(": "is no regular expression",
-    }.items():
-        with pytest.raises(InputError, match=says):
-            choose_parameters(make_llama(), params)

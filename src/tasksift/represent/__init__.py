@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.errors import InputError
 from tasksift.rows.example import Example
 
-__all__ = ["REPRESENTATIONS", "Embedder", "Representation"]
+__all__ = ["REPRESENTATIONS", "Embedder", "Representation", "check_finite"]
 
 
 class Embedder(Protocol):
@@ -38,6 +39,14 @@ class Embedder(Protocol):
     def transform(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """Return float32 (len(examples), dim); a row depends on its own example only."""
         ...
+
+
+def check_finite(rows: NDArray[Any], examples: Sequence[Example], what: str) -> None:
+    """Raise an `InputError` that names the first example whose row is not finite; `what` is or are so."""
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        where = examples[int(np.argmin(finite))].where
+        raise InputError(f"{where}: {what} not finite; use --dtype float32 or another model, or remove the row")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasksift.errors import InputError
 from tasksift.represent.encoder_models import is_static, load_static, load_transformer, wrap_object
+from tasksift.represent.forward import by_length
 from tasksift.represent.models import Precision, find_model
 from tasksift.rows.example import Example
 
@@ -121,8 +122,10 @@ class Encoder:
         texts = [example.text for example in examples]
         out = np.empty((len(texts), self.dim), dtype=np.float32)
         lengths = self._loaded.lengths
-        whole = [np.arange(len(texts))] if texts else []
-        for rows in _batches(lengths(texts), self._batch_size) if lengths else whole:
+        pieces: Iterable[NDArray[np.int64]] = [np.arange(len(texts))] if texts else []
+        if lengths:
+            pieces = by_length(np.maximum(lengths(texts), 1), BATCH_TOKENS, self._batch_size)
+        for rows in pieces:
             out[rows] = self._rows([texts[k] for k in rows], [examples[k].where for k in rows])
         return out
 
@@ -144,17 +147,6 @@ class Encoder:
             bad = where[int(np.argmin(finite))]
             raise InputError(f"{self._what}: the row of {bad} is not finite; use float32, or remove the example")
         return rows
-
-
-def _batches(lengths: list[int], most: int) -> Iterator[NDArray[np.int64]]:
-    """Cut rows into batches of like lengths, longest first, so that one too large for memory is met at once."""
-    sizes = np.array(lengths, dtype=np.int64)
-    order = np.argsort(-sizes, kind="stable")
-    at = 0
-    while at < len(order):
-        count = max(1, min(most, BATCH_TOKENS // max(1, int(sizes[order[at]]))))
-        yield order[at : at + count]
-        at += count
 
 
 def _own_digest(model: Any) -> Any:

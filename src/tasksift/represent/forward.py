@@ -73,14 +73,19 @@ def batches(
         Tokens (padding included) and examples of a batch at most; one example is always a batch.
     """
     lengths = np.array([len(each.ids) for each in tokens], dtype=np.int64)
+    some = np.flatnonzero(lengths)
+    for rows in by_length(lengths[some], batch_tokens, most):
+        yield collate([tokens[row] for row in some[rows]], some[rows], device)
+
+
+def by_length(lengths: NDArray[np.int64], batch_tokens: int, most: int) -> Iterator[NDArray[np.int64]]:
+    """Cut rows into batches of like lengths, all above 0, longest first; see `batches`."""
     order = np.argsort(-lengths, kind="stable")
-    order = order[lengths[order] > 0]
     at = 0
     while at < len(order):
-        width = int(lengths[order[at]])
-        rows = order[at : at + max(1, min(most, batch_tokens // width))]
+        rows = order[at : at + max(1, min(most, batch_tokens // int(lengths[order[at]])))]
         at += len(rows)
-        yield collate([tokens[row] for row in rows], rows, device)
+        yield rows
 
 
 def collate(tokens: Sequence[Tokens], rows: NDArray[np.int64], device: Any = "cpu") -> Batch:

@@ -129,7 +129,7 @@ class Gradients:
         return {
             "model": self.causal.identity,
             "tokens": self.tokens.identity,
-            "dtype": str(self.causal.model.dtype).removeprefix("torch."),
+            "dtype": self.causal.precision,
             "objective": self.objective,
             "reduction": "sum" if self.objective == "dpo" else "mean",
             "optimizer": {"name": self.optimizer, "momentum": self.momentum, "less_compat": self.less_compat}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.represent import check_finite
 from tasksift.represent.chat import ChatTokens
 from tasksift.represent.forward import BATCH_TOKENS, Batch, batches
 from tasksift.represent.models import CausalModel
@@ -73,7 +74,7 @@ class HiddenStates:
             "model": causal.identity,
             "tokens": self._tokens.identity,
             "weighting": weighting,
-            "dtype": str(causal.model.dtype).removeprefix("torch."),
+            "dtype": causal.precision,
         }
 
     def transform(self, examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -93,10 +94,7 @@ class HiddenStates:
                 hidden = last_hidden(self.causal.model, batch).float()
                 means = torch.bmm(weights(batch.mask, self._weighting)[:, None], hidden)[:, 0]
             out[batch.rows] = means.cpu().numpy()
-        finite = np.isfinite(out).all(axis=1)
-        if not finite.all():
-            where = examples[int(np.argmin(finite))].where
-            raise InputError(f"{where}: the model's hidden states are not finite; use --dtype float32 or another model")
+        check_finite(out, examples, "the model's hidden states are")
         return out
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.represent import check_finite
 from tasksift.represent.chat import ChatTokens, Score, Tokens
 from tasksift.represent.forward import BATCH_TOKENS
 from tasksift.represent.models import CausalModel
@@ -119,7 +120,7 @@ class Losses:
             "metrics": list(self.names),
             "window": None if stride is None else {"max_length": max_length, "stride": stride},
             "checkpoints": checkpoints_identity,
-            "dtype": str(causal.model.dtype).removeprefix("torch."),
+            "dtype": causal.precision,
         }
 
     def transform(self, examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -141,10 +142,7 @@ class Losses:
         total /= len(self._checkpoints)
         if "forgetting" in self.names:
             total[:, self.names.index("forgetting")] = [forgetting(np.stack(seen)) for seen in right]
-        finite = np.isfinite(total).all(axis=1)
-        if not finite.all():
-            where = examples[int(np.argmin(finite))].where
-            raise InputError(f"{where}: the model's losses are not finite; use --dtype float32 or another model")
+        check_finite(total, examples, "the model's losses are")
         return total.astype(np.float32)
 
     def per_token(self, examples: Sequence[Example]) -> list[NDArray[np.float32]]:

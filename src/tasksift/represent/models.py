@@ -38,6 +38,11 @@ class CausalModel:
     tokenizer: Any
     identity: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def precision(self) -> str:
+        """What the weights are held in, such as ``float32``."""
+        return str(self.model.dtype).removeprefix("torch.")
+
 
 def load_causal(
     name: str | Path,

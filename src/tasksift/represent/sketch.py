@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.represent import check_finite
 from tasksift.represent.chat import ChatTokens, Score
 from tasksift.represent.forward import BATCH_TOKENS, Predictions, batches, fitting, predict
 from tasksift.represent.models import CausalModel
@@ -102,7 +103,7 @@ class HeadSketch:
                 "seed": seed,
                 "digest": self._sketch.digest,
             },
-            "dtype": str(causal.model.dtype).removeprefix("torch."),
+            "dtype": causal.precision,
         }
 
     def transform(self, examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -123,10 +124,7 @@ class HeadSketch:
             with torch.no_grad():
                 rows = self._sketch(predict(self.causal.model, batch), len(batch.rows))
             out[some[batch.rows]] = rows.cpu().numpy()
-        finite = np.isfinite(out).all(axis=1)
-        if not finite.all():
-            where = examples[int(np.argmin(finite))].where
-            raise InputError(f"{where}: the model's predictions are not finite; use --dtype float32 or another model")
+        check_finite(out, examples, "the model's predictions are")
         return out
 
 

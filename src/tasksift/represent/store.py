@@ -220,19 +220,12 @@ class FeatureStore:
         keep_json(self.folder / MANIFEST, {**manifest, **more})
 
     def _refuse_another(self, there: dict[str, Any]) -> None:
-        ours, theirs = dict(_leaves(self.identity)), dict(_leaves(there))
-        keys = [
-            key
-            for key in sorted(ours.keys() | theirs.keys())
-            if key not in ours or key not in theirs or ours[key] != theirs[key]
-        ]
-        if "representation" in keys:  # the others follow from it
-            keys = ["representation"]
-        differences = [f"{key}: {_short(theirs, key)} there, {_short(ours, key)} here" for key in keys]
-        if differences:
-            raise InputError(
-                f"{self.folder} holds other features ({'; '.join(differences)}); choose another folder or pass --force"
-            )
+        found = differences(there, self.identity)
+        if "representation" in found:  # the others follow from it
+            found = {"representation": found["representation"]}
+        if found:
+            named = "; ".join(found.values())
+            raise InputError(f"{self.folder} holds other features ({named}); choose another folder or pass --force")
 
 
 def open_store(folder: Path) -> Vectors:
@@ -254,6 +247,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(identity, dict) or manifest.get("identity_digest") != identity_digest(identity):
         raise InputError(f"{folder / MANIFEST} was changed after it was written; remove the folder and run again")
     return manifest
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """Say in words where two identities differ, by the dotted names of what differs."""
+    theirs, ours = dict(_leaves(there)), dict(_leaves(here))
+    return {
+        key: f"{key}: {_short(theirs, key)} there, {_short(ours, key)} here"
+        for key in sorted(ours.keys() | theirs.keys())
+        if key not in ours or key not in theirs or ours[key] != theirs[key]
+    }
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tasksift.draw.budget import Budget
 from tasksift.errors import InputError
+from tasksift.represent import forward
 from tasksift.represent.chat import ChatTokens, Tokens
 from tasksift.rows import PoolFile, TextReader, expand, read
 from tasksift.rows.example import Example
@@ -107,15 +108,10 @@ def data_digest(tokens: Sequence[Tokens]) -> str:
 
 
 def collate(examples: Sequence[Tokens]) -> dict[str, Any]:
-    """Pad examples on the right to one batch: ids, mask and labels, int64 tensors (b, t)."""
-    import torch
-
-    width = max(len(each.ids) for each in examples)
-    ids = np.zeros((len(examples), width), dtype=np.int64)
-    mask, labels = np.zeros_like(ids), np.full_like(ids, IGNORED)
-    for k, each in enumerate(examples):
-        length = len(each.ids)
-        ids[k, :length], mask[k, :length] = each.ids, 1
-        labels[k, :length] = np.where(each.scored, each.ids, IGNORED)
-    arrays = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    """Pad examples on the right to one batch as the Trainer takes it: ids, mask and labels, int64 tensors (b, t)."""
+    batch = forward.collate(examples, np.arange(len(examples)))
+    return {
+        "input_ids": batch.ids,
+        "attention_mask": batch.mask,
+        "labels": batch.ids.masked_fill(~batch.scored, IGNORED),
+    }

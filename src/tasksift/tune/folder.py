@@ -15,7 +15,7 @@ from tasksift.represent.chat import ChatTokens, Tokens
 from tasksift.represent.checkpoint_files import FORMAT, RECORD
 from tasksift.represent.checkpoints import Tuned, read_tuned
 from tasksift.represent.models import CausalModel, Precision, check_device, load_causal
-from tasksift.represent.store import replace_json
+from tasksift.represent.store import differences, replace_json
 from tasksift.rows import writing
 from tasksift.rows.example import Example
 from tasksift.tune.data import data_digest, sampled, trainable
@@ -171,30 +171,14 @@ def _prepare(part: Path, request: dict[str, Any], force: bool, say: Callable[[st
     if there is not None:
         worth = last_complete(part / TRAINER) is not None or (part / RECORD).exists()
         if worth and not force:
+            named = "; ".join(differences(there if isinstance(there, dict) else {}, request).values())
             raise InputError(
-                f"{part} holds the work of a killed tune with other arguments ({_differences(there, request)}); "
+                f"{part} holds the work of a killed tune with other arguments ({named}); "
                 "give those to go on, or --force to drop it"
             )
         shutil.rmtree(part)
         part.mkdir()
     replace_json(part / REQUEST, request)
-
-
-def _differences(there: Any, here: Mapping[str, Any]) -> str:
-    flat_there, flat_here = _flat(there if isinstance(there, dict) else {}), _flat(here)
-    named = (
-        f"{key}: {flat_there.get(key)} there, {flat_here.get(key)} here"
-        for key in sorted(flat_there.keys() | flat_here.keys())
-        if flat_there.get(key) != flat_here.get(key)
-    )
-    return "; ".join(named)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _train(
