@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_model_features import chat, write
 
 import tasksift
-from test_model_features import chat, write
 
 # Runs that kill themselves just before the k-th thing they do to a file, each in a fork of one warm process.
 DRIVER = """

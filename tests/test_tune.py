@@ -218,8 +218,8 @@ def test_other_arguments_are_refused_by_name(llama, gpt2, tmp_path):
         ({"model": gpt2}, "model.digest"),
         ({"n": 11}, "rows: 10 there, 11 here"),
         ({"max_length": 40}, "tokens.max_length: 48 there, 40 here"),
-        ({"dtype": "bfloat16"}, "dtype: float32 there, bfloat16 here"),
-        ({"method": "full"}, "settings.method: lora there, full here"),
+        ({"dtype": "bfloat16"}, "dtype: 'float32' there, 'bfloat16' here"),
+        ({"method": "full"}, "settings.method: 'lora' there, 'full' here"),
     ):
         with pytest.raises(InputError, match=named):
             go(**change)

@@ -15,6 +15,7 @@ from small_models import _tokenizer_json, docstrings, make_llama, save
 from tasksift.errors import InputError, MissingExtraError
 from tasksift.represent import encoder as module
 from tasksift.represent.encoder import Encoder
+from tasksift.represent.forward import by_length
 from tasksift.rows.example import Example, Turn
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -155,7 +156,7 @@ def test_refused_options(folder):
 def test_batches_hold_like_lengths_and_few_tokens(monkeypatch, minilm):
     monkeypatch.setattr(module, "BATCH_TOKENS", 40)
     lengths = [3, 40, 1, 100, 10, 10, 0, 12]
-    batches = [list(rows) for rows in module._batches(lengths, 3)]
+    batches = [list(rows) for rows in by_length(np.array(lengths), 40, 3)]
     assert batches == [[3], [1], [7, 4, 5], [0, 2, 6]]
     asked = []
     real = minilm._loaded.encode

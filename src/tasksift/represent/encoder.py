@@ -124,7 +124,7 @@ class Encoder:
         lengths = self._loaded.lengths
         pieces: Iterable[NDArray[np.int64]] = [np.arange(len(texts))] if texts else []
         if lengths:
-            pieces = by_length(np.maximum(lengths(texts), 1), BATCH_TOKENS, self._batch_size)
+            pieces = by_length(np.array(lengths(texts), dtype=np.int64), BATCH_TOKENS, self._batch_size)
         for rows in pieces:
             out[rows] = self._rows([texts[k] for k in rows], [examples[k].where for k in rows])
         return out

@@ -79,11 +79,11 @@ def batches(
 
 
 def by_length(lengths: NDArray[np.int64], batch_tokens: int, most: int) -> Iterator[NDArray[np.int64]]:
-    """Cut rows into batches of like lengths, all above 0, longest first; see `batches`."""
+    """Cut rows into batches of like lengths, longest first; see `batches`."""
     order = np.argsort(-lengths, kind="stable")
     at = 0
     while at < len(order):
-        rows = order[at : at + max(1, min(most, batch_tokens // int(lengths[order[at]])))]
+        rows = order[at : at + max(1, min(most, batch_tokens // max(1, int(lengths[order[at]]))))]
         at += len(rows)
         yield rows
 
