@@ -7,6 +7,7 @@ from tasksift.draw import draw
 from tasksift.plan import LEGAL_DRAWS, Kind, Plan
 from tasksift.presets import PRESETS
 from tasksift.selectors import SELECTORS, Context
+from tasksift.selectors.contract import Margins, Texts
 from tasksift.vectors import Vectors
 
 N, BUDGET = 240, 24
@@ -21,11 +22,45 @@ SOURCES = RNG.integers(0, 4, N)
 every_preset = pytest.mark.parametrize("name", list(PRESETS))
 
 
+TASKS = np.arange(8) % 2
+
+
+def words(row):
+    """A text that says roughly where a vector lies."""
+    return " ".join(f"x{j}{'p' if v > 0 else 'n'}" for j, v in enumerate(row) for _ in range(round(abs(8 * v))))
+
+
+def features(rows, seed):
+    """Another view of the same vectors, as of another checkpoint."""
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0]
+    return (rows @ turn).astype(np.float32)
+
+
+def margins(rows):
+    """How far each vector lies in one direction."""
+    return np.tile(rows[:, 0].astype(np.float64), (2, 1))
+
+
 def plan_of(name, pool=POOL, order=ORDER, sources=SOURCES, budget=BUDGET, cuts=()):
+    """The plan of a preset for everything that a selector may ask for, all of it made of the vectors."""
     preset = PRESETS[name]
     selector = SELECTORS[preset.selector]
-    context = Context(order, sources, Vectors(np.split(pool, list(cuts))), Vectors(TARGETS))
-    return selector.prepare(context, {**selector.parameters, **preset.parameters})(budget)
+    vectors, target = Vectors(np.split(pool, list(cuts))), Vectors(TARGETS)
+    texts = [words(row) for row in pool]
+    means = np.stack([TARGETS[TASKS == k].mean(0) for k in range(2)])
+    context = Context(
+        order=order, sources=sources, groups=sources, group_names=("a", "b", "c", "d"),
+        pool=vectors, target=target, lengths=vectors, target_lengths=target,
+        tasks=TASKS, task_names=("one", "two"), task_target=Vectors(means, normalize=True),
+        margins=Margins(
+            [Vectors(np.split(features(pool, k), list(cuts))) for k in range(2)],
+            [features(TARGETS, k) for k in range(2)], margins(pool), margins(TARGETS),
+        ),
+        scores=Vectors(np.split(np.abs(pool), list(cuts))),
+        score_names=("loss", "perplexity", "entropy", "el2n", "forgetting", "ifd"),
+        texts=Texts(lambda: iter([texts[:100], texts[100:]]), [words(row) for row in TARGETS]),
+    )  # fmt: skip
+    return selector.prepare(context, selector.settle(preset.parameters, name))(budget)
 
 
 @every_preset

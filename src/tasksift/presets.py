@@ -23,6 +23,11 @@ class Preset:
         One line each, for people.
     parameters : mapping
         What differs from the selector's defaults.
+    scores : str or None
+        Numbers of each row that it looks at besides: metrics of the representation ``loss``, by commas. The user may
+        name a column of the pool instead.
+    options : mapping
+        Options of the representation that differ from its defaults.
     """
 
     selector: str
@@ -32,10 +37,12 @@ class Preset:
     cost: str
     paper: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    scores: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preset as plain data."""
-        return {**asdict(self), "parameters": dict(self.parameters)}
+        return {**asdict(self), "parameters": dict(self.parameters), "options": dict(self.options)}
 
 
 _TSDS = (

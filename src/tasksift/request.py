@@ -59,7 +59,7 @@ def selector_parameters(config: RunConfig) -> dict[str, Any]:
             f"--draw {config.draw} does not fit --preset {config.preset}, which makes a {selector.kind} plan; "
             f"use {' or '.join(LEGAL_DRAWS[selector.kind])}"
         )
-    parameters = {**selector.parameters, **preset.parameters}
+    parameters = selector.settle(preset.parameters, config.preset)
     for name in KNOBS:
         value = getattr(config, name)
         if value is None or value == RunConfig.model_fields[name].default:

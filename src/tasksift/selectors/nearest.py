@@ -6,7 +6,8 @@ come in, and one target may take the whole budget.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tasksift.errors import InputError
 from tasksift.neighbors.distances import Points, squared_distances
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
+from tasksift.selectors.contract import Context, Parameter, Planner, Selector
 from tasksift.selectors.inputs import check_pair
 from tasksift.vectors import Span, VectorsLike
 
@@ -82,3 +84,16 @@ def fit(
         links = Links(rows, nearest_target, np.zeros(len(rows)), np.sqrt(squares))
     name = "nearest" if aggregate == "max" else "nearest-mean"
     return Plan(kind="score", selector=name, ids=rows, values=1.0 - squares / 2, links=links)
+
+
+def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
+    plan = fit(*context.pair(), **parameters, progress=context.progress)
+    return lambda budget: plan
+
+
+SELECTOR = Selector(
+    _prepare,
+    "score",
+    {"aggregate": Parameter("max", "similarity to the nearest target, or the mean over all", ("max", "mean"))},
+    plans_all_rows=True,
+)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.draw.limits import water_fill
 from tasksift.errors import InputError
 from tasksift.plan import Plan
+from tasksift.selectors.contract import Context, Parameter, Planner, Selector
 
 
 def fit(n: int, *, budget: int | None = None, sources: NDArray[np.int64] | None = None, balanced: bool = False) -> Plan:
@@ -42,3 +46,16 @@ def fit(n: int, *, budget: int | None = None, sources: NDArray[np.int64] | None 
     share = water_fill((sizes > 0).astype(np.float64), np.zeros(len(sizes)), sizes, float(budget))
     mass = (share / np.maximum(sizes, 1))[sources]
     return Plan(kind="mass", selector="random-balanced", ids=rows, values=mass / mass.sum())
+
+
+def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
+    return lambda budget: fit(len(context.order), budget=budget, sources=context.sources, **parameters)
+
+
+SELECTOR = Selector(
+    _prepare,
+    "mass",
+    {"balanced": Parameter(False, "equal shares for all sources")},
+    needs=frozenset(),
+    plans_all_rows=True,
+)

@@ -5,8 +5,9 @@ Ivison, Zhang, Brahman, Koh, Dasigi 2025 (arXiv 2503.01807), Algorithm 1 ("next"
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,10 @@ from tasksift.neighbors.groups import Groups, singletons
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
+from tasksift.selectors.contract import Context, Parameter, Planner, Selector
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.turns import Tie, take_turns
 from tasksift.vectors import Vectors, VectorsLike
-
-Tie = Literal["next", "skip"]
 
 
 def fit(
@@ -96,50 +97,33 @@ class Turns:
             if not self.found or len(self.found[0].ids) < length:
                 with self.progress(f"searching {length} neighbours", len(self.pool)) as tick:
                     self.found = nearest(self.pool, self.groups, self.targets, length, tick, backend=self.backend)
-            picks = self._pick(min(budget, n))
+            picks = take_turns([each.ids for each in self.found], n, min(budget, n), self.tie)
             if picks is not None:
                 break
             length = min(n, 2 * length)
-        row, target, turn, distance = picks
+        row = self.groups.representative[picks.rows]
+        where = zip(picks.pickers, picks.places, strict=True)
+        distance = np.array([self.found[q].distances[place] for q, place in where])
         by_row = np.argsort(row)
         return Plan(
             kind="score",
             selector="round-robin",
             ids=row[by_row],
-            values=-turn[by_row].astype(np.float64),
+            values=-picks.turns[by_row].astype(np.float64),
             complete=len(row) == n,
-            links=Links(row[by_row], target[by_row], np.zeros(len(row)), distance[by_row]),
+            links=Links(row[by_row], picks.pickers[by_row], np.zeros(len(row)), distance[by_row]),
             info={"tie": self.tie, "targets": m},
         )
 
-    def _pick(
-        self, budget: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]] | None:
-        """Play until `budget` rows are picked; None when a list ends before the pool does."""
-        m = len(self.targets)
-        taken = np.zeros(len(self.groups), dtype=bool)
-        at = [0] * m
-        groups: list[int] = []
-        picker: list[int] = []
-        turns: list[int] = []
-        distances: list[float] = []
-        turn = -1
-        while len(groups) < budget:
-            turn += 1
-            q = turn % m
-            ids = self.found[q].ids
-            while self.tie == "next" and at[q] < len(ids) and taken[ids[at[q]]]:
-                at[q] += 1
-            if at[q] == len(ids):
-                if len(ids) < len(self.groups):
-                    return None
-                continue
-            group = int(ids[at[q]])
-            at[q] += 1
-            if not taken[group]:
-                taken[group] = True
-                groups.append(group)
-                picker.append(q)
-                turns.append(turn)
-                distances.append(float(self.found[q].distances[at[q] - 1]))
-        return self.groups.representative[groups], np.array(picker), np.array(turns), np.array(distances)
+
+def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
+    return prepare(
+        *context.pair(), **parameters, order=context.order, backend=context.backend, progress=context.progress
+    ).plan
+
+
+SELECTOR = Selector(
+    _prepare,
+    "score",
+    {"tie": Parameter("next", "a target whose row is taken goes on to its next, or loses its turn", ("next", "skip"))},
+)

@@ -7,7 +7,7 @@ densities over the whole pool; no row ever ships more than its share; lists grow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from tasksift.neighbors.groups import collapse
 from tasksift.neighbors.growing import GrowingLists, Search
 from tasksift.plan import Links, Plan, Status
 from tasksift.progress import Progress, silent
+from tasksift.selectors.contract import Context, Parameter, Planner, Selector
 from tasksift.selectors.inputs import check_pair
 from tasksift.transport.breadth import breadth_for_budget
 from tasksift.transport.certificate import certify
@@ -262,3 +263,33 @@ class Problem:
             "distinct_rows": len(self.lists.groups),
             "densities_computed": int(np.isfinite(self.lists.density).sum()),
         }
+
+
+def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
+    pool, target = context.pair()
+    problem = prepare(
+        pool,
+        target,
+        sigma=parameters["sigma"],
+        order=context.order,
+        keys=context.keys,
+        backend=context.backend,
+        progress=context.progress,
+    )
+    knobs = {name: parameters[name] for name in ("alpha", "scale", "breadth")}
+    if knobs["alpha"] is not None:
+        knobs["breadth"] = None
+    return lambda budget: problem.plan(budget, **knobs)
+
+
+SELECTOR = Selector(
+    _prepare,
+    "mass",
+    {
+        "alpha": Parameter(None, "closeness (1) or spread (0), as in the paper", kind=float, low=0, high=1),
+        "scale": Parameter(5.0, "the paper's C, which weighs distances with alpha", low=0),
+        "breadth": Parameter("auto", "effective number of neighbours per target", ("auto",), float, low=0),
+        "sigma": Parameter("auto", "distance within which rows are near-duplicates; 0 = none", ("auto",), float, low=0),
+    },
+    ignores_copies=True,
+)
