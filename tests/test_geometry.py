@@ -9,8 +9,14 @@ import pytest
 
 from tasksift import geometry as geometries
 from tasksift.config import RunConfig
-from tasksift.geometry import CLIP, geometry
+from tasksift.geometry import CLIP
 from tasksift.vectors import Vectors
+
+
+def geometry(config, embedder, pool, target, work):
+    """Pool and targets of one task, as they are compared."""
+    found = geometries.geometry(config, embedder, pool, target, np.zeros(len(target), dtype=np.int64), work)
+    return found.pool, found.target
 
 
 def rows_of(vectors: Vectors) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tasksift
-from tasksift import embedding, model_features, pipeline
+from tasksift import embedding, line, model_features
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.rows.example import Example, Turn
@@ -46,7 +46,7 @@ class Hashes:
 def model(monkeypatch: pytest.MonkeyPatch) -> Hashes:
     """The embedder that every command opens; shards of 16 rows, pieces of 5."""
     hashes = Hashes()
-    for module in (embedding, pipeline):
+    for module in (embedding, line):
         monkeypatch.setattr(module, "open_embedder", lambda config, say: hashes)
     monkeypatch.setattr(model_features, "SHARD_ROWS", 16)
     monkeypatch.setattr(model_features, "PIECE_ROWS", 5)

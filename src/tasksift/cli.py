@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasksift import __version__
-from tasksift.cli_options import INPUT, KNOBS, OUTPUT, option, with_features
+from tasksift.cli_options import FILTERS, INPUT, KNOBS, OUTPUT, REPRESENTATION, option, with_features
 from tasksift.cli_tune import add_tune
 from tasksift.config import RunConfig, help_of
 from tasksift.errors import InputError
@@ -90,6 +90,10 @@ def select(
     normalize: Annotated[bool | None, option("normalize", INPUT, "", "--normalize/--no-normalize")] = None,
     text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
     target_template: Annotated[str | None, option("target_template", INPUT, "TEXT")] = None,
+    task_column: Annotated[str | None, option("task_column", INPUT, "NAME")] = None,
+    task_weights: Annotated[str | None, option("task_weights", INPUT, "W,W")] = None,
+    group_column: Annotated[str | None, option("group_column", INPUT, "NAME")] = None,
+    score_column: Annotated[str | None, option("score_column", INPUT, "NAME")] = None,
     id_column: Annotated[str | None, option("id_column", INPUT, "NAME")] = None,
     source_column: Annotated[str | None, option("source_column", INPUT, "NAME")] = None,
     tokenizer: Annotated[str | None, option("tokenizer", INPUT, "FILE")] = None,
@@ -99,6 +103,7 @@ def select(
     ] = None,
     budget: Annotated[str | None, option("budget", KNOBS, "B", "--budget", "-b")] = None,
     preset: Annotated[str | None, option("preset", KNOBS, "NAME", "--preset", "-p")] = None,
+    parameters: Annotated[list[str] | None, option("parameters", KNOBS, "NAME=VALUE", "--set", "-s")] = None,
     seed: Annotated[str | None, option("seed", KNOBS, "N")] = None,
     draw: Annotated[str | None, option("draw", KNOBS, "NAME")] = None,
     max_per_source: Annotated[str | None, option("max_per_source", KNOBS, "N")] = None,
@@ -108,6 +113,10 @@ def select(
     scale: Annotated[str | None, option("scale", KNOBS, "C")] = None,
     sigma: Annotated[str | None, option("sigma", KNOBS, "D")] = None,
     backend: Annotated[str | None, option("backend", KNOBS, "NAME")] = None,
+    decontaminate: Annotated[str | None, option("decontaminate", FILTERS, "WORDS")] = None,
+    test: Annotated[list[str] | None, option("test", FILTERS, "FILE", "--test")] = None,
+    dedup: Annotated[str | None, option("dedup", FILTERS, "EPS")] = None,
+    score_model: Annotated[str | None, option("score_model", REPRESENTATION, "NAME")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -116,6 +125,7 @@ def select(
         ),
     ] = None,
     features_folder: Annotated[str | None, option("features", OUTPUT, "FOLDER", "--features")] = None,
+    scores: Annotated[str | None, option("scores", OUTPUT, "FOLDER")] = None,
     force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
     quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
     as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
@@ -132,7 +142,9 @@ def select(
         "id_column": id_column, "source_column": source_column, "tokenizer": tokenizer, "preset": preset,
         "alpha": alpha, "scale": scale, "breadth": breadth, "sigma": sigma, "draw": draw,
         "max_per_source": max_per_source, "min_per_source": min_per_source, "seed": seed,
-        "backend": backend, "features": features_folder, **features,
+        "backend": backend, "features": features_folder, "parameters": parameters, "task_column": task_column,
+        "task_weights": task_weights, "group_column": group_column, "score_column": score_column, "scores": scores,
+        "score_model": score_model, "decontaminate": decontaminate, "test": test, "dedup": dedup, **features,
     }  # fmt: skip
     with _answering():
         from tasksift.pipeline import run
@@ -208,17 +220,28 @@ def embed(
 
 @app.command()
 def presets(
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One method, with its parameters.", show_default=False)
+    ] = None,
+    model_params: Annotated[float, typer.Option(metavar="N", min=1, help="Parameters of the model.")] = 1e9,
+    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of a row.")] = 300,
+    targets: Annotated[int, typer.Option(metavar="N", min=1, help="Target rows.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print as JSON.")] = False,
 ) -> None:
-    """List the methods: what each needs, what it costs, and its paper."""
-    from tasksift.presets import PRESETS
+    """List the methods: what each needs, what a million examples cost, and its paper."""
+    with _answering():
+        from tasksift.methods import about, lines
+        from tasksift.presets import PRESETS, get_preset
 
-    if as_json:
-        typer.echo(json.dumps({name: preset.to_dict() for name, preset in PRESETS.items()}, indent=1))
-        return
-    for name, preset in PRESETS.items():
-        typer.echo(f"{name}\n  {preset.summary}")
-        typer.echo(f"  needs: {preset.needs}\n  cost:  {preset.cost}\n  paper: {preset.paper}\n")
+        if name is not None:
+            get_preset(name)
+        size = {"parameters": model_params, "trained": model_params / 100, "tokens": tokens, "targets": targets}
+        chosen = [name] if name is not None else list(PRESETS)
+        if as_json:
+            typer.echo(json.dumps({each: about(each, **size) for each in chosen}, indent=1, ensure_ascii=False))
+            return
+        for each in chosen:
+            typer.echo("\n".join(lines(each, parameters_too=name is not None, **size)) + "\n")
 
 
 @app.command()

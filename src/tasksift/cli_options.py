@@ -12,13 +12,13 @@ import typer
 from tasksift.config import RunConfig, help_of, option_name
 from tasksift.feature_config import FeatureConfig
 
-INPUT, KNOBS, REPRESENTATION, OUTPUT = "Input", "Selection", "Representation", "Output"
+INPUT, KNOBS, FILTERS, REPRESENTATION, OUTPUT = "Input", "Selection", "Filters", "Representation", "Output"
 
 PANELS = {
     "Representation": ("representation", "dim", "store_dtype"),
     "Models (encoder, hidden, loss, gradient, sketch)": (
         "model", "revision", "trust_remote_code", "device", "dtype", "max_length", "prompt", "target_prompt", "score",
-        "weighting", "metrics", "sketch", "checkpoints",
+        "weighting", "metrics", "stride", "sketch", "checkpoints",
     ),
     "Servers (endpoint)": (
         "url", "api_key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "max_characters", "timeout",
@@ -33,7 +33,7 @@ PANELS = {
 
 METAVARS = {
     "revision": "REV", "device": "DEVICE", "dim": "N", "max_length": "N", "prompt": "TEXT", "target_prompt": "TEXT",
-    "metrics": "LIST", "checkpoints": "FOLDER", "url": "URL", "api_key_env": "VAR", "concurrency": "N",
+    "metrics": "LIST", "stride": "N", "checkpoints": "FOLDER", "url": "URL", "api_key_env": "VAR", "concurrency": "N",
     "requests_per_minute": "N", "tokens_per_minute": "N", "max_characters": "N", "timeout": "S", "price": "P",
     "params": "WHICH", "beta": "B",
 }  # fmt: skip

@@ -51,13 +51,16 @@ class FeatureConfig(BaseModel):
     """Which tokens' losses count: response (those of the answers) or text (all)."""
     weighting: Literal["position", "mean", "last"] = "position"
     """How hidden weighs the tokens: position (RDS+), mean (alike) or last (the last only)."""
+    stride: int | None = Field(default=None, ge=1)
+    """Rows longer than --max-length are not cut by loss but seen in windows that begin so many tokens apart."""
     metrics: str = "loss,perplexity,entropy,el2n"
     """What loss computes: any of loss, perplexity, entropy, el2n, tokens, ifd, forgetting."""
     sketch: Literal["tensor", "kron"] = "tensor"
     """How sketch mixes the two sides of the output layer's gradient: tensor is more accurate at equal size, kron is as
     published."""
     checkpoints: Text | None = None
-    """Folder that `tasksift tune` wrote: loss and gradient then look at each of its checkpoints."""
+    """Folder that `tasksift tune` wrote, or several by commas, of tunes of one model: loss and gradient then look at each
+    of their checkpoints."""
     url: str | None = None
     """Where an OpenAI-compatible server answers, such as http://localhost:8000/v1."""
     api_key_env: str | None = None
@@ -92,8 +95,9 @@ class FeatureConfig(BaseModel):
     """Adam's step as the published code of LESS has it (the constant inside the root), for parity only."""
     projection: Literal["count-sketch", "rademacher", "factored", "none"] = "count-sketch"
     """How gradients are brought to --dim numbers: count-sketch, rademacher, factored; or none."""
-    combine: Literal["concat", "mean"] = "concat"
-    """Several checkpoints: concat (side by side, weighted so that a cosine is LESS's sum over them) or mean (TAROT)."""
+    combine: Literal["concat", "mean", "separate"] = "concat"
+    """Several checkpoints: concat (side by side, weighted so that a cosine is LESS's sum over them), mean (TAROT) or
+    separate (each as it is, with what it is the gradient of: TRAK, GradEx)."""
 
     def feature_options(self) -> dict[str, Any]:
         """Return the fields that make a pool's vectors, as JSON: what a folder of features knows."""

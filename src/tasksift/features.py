@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tasksift.config import RunConfig
 from tasksift.engines.processes import in_processes, process_count
 from tasksift.errors import InputError
+from tasksift.geometry import Compared, task_means
 from tasksift.progress import Progress
 from tasksift.represent import tfidf
 from tasksift.represent.opening import TFIDF_DIM
@@ -25,6 +26,7 @@ from tasksift.represent.vectors_file import load_vectors
 from tasksift.represent.words import TOKENS
 from tasksift.rows import PoolFile, TextReader, iter_texts
 from tasksift.rows.index import PoolIndex
+from tasksift.selectors.contract import Margins
 from tasksift.vectors import Vectors
 
 Float = NDArray[np.float32]
@@ -53,26 +55,55 @@ WORTH_SHARDS = 3
 
 @dataclass(frozen=True)
 class Features:
-    """Vectors of the pool (n, d) and of the targets (m, d), and what the manifest says about them."""
+    """What is computed for pool and targets, and what the manifest says about it.
 
-    pool: Vectors
-    target: Vectors
+    Attributes
+    ----------
+    about : dict
+    compared : Compared
+    margins : Margins or None
+        Where gradients of margins were asked for.
+    """
+
     about: dict[str, Any]
+    compared: Compared
+    margins: Margins | None = None
+
+    @property
+    def pool(self) -> Vectors:
+        """Vectors of the pool, (n, d)."""
+        return self.compared.pool
+
+    @property
+    def target(self) -> Vectors | None:
+        """Vectors of the targets, (m, d); None without targets."""
+        return self.compared.target if len(self.compared.target) else None
 
 
-def given_vectors(config: RunConfig, progress: Progress) -> Features:
-    """Open the vectors that the user brought."""
+def given_vectors(config: RunConfig, progress: Progress) -> tuple[Vectors, Vectors]:
+    """Open the vectors that the user brought, of the pool and of the targets; none of targets where none are given."""
     assert config.vectors is not None
-    assert config.target_vectors is not None
     load = partial(load_vectors, normalize=config.normalize, progress=progress)
     pool = load(config.vectors, what="--vectors")
+    if config.target_vectors is None:
+        return pool, Vectors(np.empty((0, pool.dim), dtype=np.float32), normalize=config.normalize, name="target")
     target = load(config.target_vectors, what="--target-vectors")
     if pool.dim != target.dim:
         raise InputError(
             f"--vectors {config.vectors} has {pool.dim} dimensions and --target-vectors {config.target_vectors} has "
             f"{target.dim}; embed both with the same model"
         )
-    return Features(pool, target, {"name": "vectors", "dim": pool.dim, "normalized": config.normalize})
+    return pool, target
+
+
+def plain_features(
+    pool: Vectors, target: Vectors, tasks: NDArray[np.int64], about: dict[str, Any], *, unit: bool
+) -> Features:
+    """Take vectors as they are compared; `tasks` (m,) is the task of each target, `unit` whether they have length 1."""
+    raw = np.concatenate([target.raw(span) for span in target.spans()]) if len(target) else target.shards[0]
+    means = Vectors(task_means(raw, tasks), normalize=unit, name="target")
+    lengths = (Vectors(each.shards, name=each.name) for each in (pool, target))
+    return Features(about, Compared(pool, target, means, *lengths))
 
 
 def lexical_features(
@@ -83,6 +114,7 @@ def lexical_features(
     index: PoolIndex,
     sample: Path,
     target_texts: list[str],
+    tasks: NDArray[np.int64],
     progress: Progress,
     *,
     force: bool = False,
@@ -96,12 +128,14 @@ def lexical_features(
     sample : Path
         JSON file with the ``texts`` to fit on.
     target_texts : list of m str
+    tasks : int64 (m,)
+        The task of each target.
     force : bool
         Replace features of another pool or representation instead of refusing them.
     """
     store, model = lexical_store(config, folder, files, reader, index.digest, len(index), sample, progress, force=force)
     target = Vectors(model.transform(target_texts), name="target")
-    return Features(store.open(), target, model.describe())
+    return plain_features(store.open(), target, tasks, model.describe(), unit=True)
 
 
 class FitSample:

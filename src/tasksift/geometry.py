@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from tasksift.config import RunConfig
 from tasksift.represent import REPRESENTATIONS, Embedder
-from tasksift.represent.gradient import unit_blocks
+from tasksift.represent.gradient import split, unit_blocks
 from tasksift.vectors import Vectors
 
 CLIP = 4.0
@@ -20,21 +22,90 @@ CLIP = 4.0
 ROUNDING = 1e-6
 """A column of scalars that deviates by less than this share of its mean is a constant."""
 
+Rows = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pool and targets as selectors compare them.
+
+    Attributes
+    ----------
+    pool, target : Vectors (n, d) and (m, d)
+    task_target : Vectors (t, d)
+        The mean of each task's target rows, taken before anything is scaled to unit length.
+    lengths, target_lengths : Vectors
+        Pool and targets before they are scaled to unit length, without the axis of rows that have no direction.
+    """
+
+    pool: Vectors
+    target: Vectors
+    task_target: Vectors
+    lengths: Vectors
+    target_lengths: Vectors
+
 
 def geometry(
-    config: RunConfig, embedder: Embedder, pool: Vectors, target: NDArray[np.generic], work: Path
-) -> tuple[Vectors, Vectors]:
-    """Return pool and targets as selectors compare them.
+    config: RunConfig, embedder: Embedder, pool: Vectors, target: Rows, tasks: NDArray[np.int64], work: Path
+) -> Compared:
+    """Bring pool and targets to the form in which selectors compare them.
 
     Directions are scaled to unit length as they are read. Scalars are standardised, every column by the pool's mean and
     deviation, clipped at `CLIP`, or 0 where it is a constant; centred gradients lose the pool's mean. Both are written
     to `work`.
+
+    Parameters
+    ----------
+    pool : Vectors (n, d)
+        As the store has them.
+    target : (m, d)
+        The same; gradients at several checkpoints at their own lengths.
+    tasks : int64 (m,)
+        The task of each target.
     """
     assert config.representation is not None
-    if REPRESENTATIONS[config.representation].kind == "direction":
-        if config.representation == "gradient" and config.optimizer == "adam" and config.momentum == "centred":
-            pool = _derived(pool, work / "centred.npy", _centred(pool, config, embedder))
-        return Vectors(pool, normalize=True, name="features"), Vectors(target, normalize=True, name="target")
+    if REPRESENTATIONS[config.representation].kind == "scalars":
+        return _scalars(pool, target, tasks, work)
+    side: Callable[[Rows], Rows] = np.asarray
+    if config.representation == "gradient":
+        weights = embedder.weights  # type: ignore[attr-defined]
+        if config.combine == "separate":
+            kept = pool.dim - 1 - len(weights)
+            pool, target = _columns(pool, kept), target[:, :kept]
+        elif config.combine == "concat":
+            side = partial(unit_blocks, weights=weights)
+        if config.optimizer == "adam" and config.momentum == "centred":
+            pool = _derived(pool, work / "centred.npy", _centred(pool, weights if config.combine == "concat" else None))
+    last = pool.dim - (config.combine != "separate" or config.representation != "gradient")
+    return Compared(
+        Vectors(pool, normalize=True, name="features"),
+        Vectors(side(target), normalize=True, name="target"),
+        Vectors(side(task_means(target, tasks)), normalize=True, name="target"),
+        Vectors(_columns(pool, last), name="features"),
+        Vectors(target[:, :last], name="target"),
+    )
+
+
+def task_means(target: Rows, tasks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of each task's rows, float64 (t, d); tasks are numbered from 0, none is empty."""
+    total = np.zeros((int(tasks.max(initial=-1)) + 1, target.shape[1]))
+    np.add.at(total, tasks, target.astype(np.float64))
+    means: NDArray[np.float64] = total / np.bincount(tasks)[:, None]
+    return means
+
+
+def margins_of(
+    pool: Vectors, target: Rows, checkpoints: int, width: int
+) -> tuple[list[Vectors], list[Rows], NDArray[np.float64], NDArray[np.float64]]:
+    """Return gradients and values of rows made with ``--combine separate``, as `Margins` has them; sizes as in `split`."""
+    shards = [split(shard, checkpoints, width) for shard in pool.shards]
+    grads = [Vectors([some[k] for some, _ in shards], name="features") for k in range(checkpoints)]
+    values = np.concatenate([each for _, each in shards]).astype(np.float64).T
+    target_grads, target_values = split(target, checkpoints, width)
+    return grads, target_grads, values, target_values.astype(np.float64).T
+
+
+def _scalars(pool: Vectors, target: Rows, tasks: NDArray[np.int64], work: Path) -> Compared:
     mean = _mean(pool)
     variance = np.zeros(pool.dim)
     for span in pool.spans():
@@ -43,22 +114,24 @@ def geometry(
     constant = variance <= np.square(ROUNDING * mean)
     deviation = np.where(constant, 1.0, np.sqrt(variance))
 
-    def standard(rows: NDArray[Any]) -> NDArray[Any]:
+    def standard(rows: Rows) -> Rows:
         return np.where(constant, 0.0, np.clip((rows - mean) / deviation, -CLIP, CLIP))
 
-    pool = _derived(pool, work / "standardised.npy", standard)
-    return pool, Vectors(standard(target).astype(np.float32), name="target")
+    found = _derived(pool, work / "standardised.npy", standard)
+    towards = standard(target).astype(np.float32)
+    side = Vectors(towards, name="target")
+    return Compared(found, side, Vectors(task_means(towards, tasks), name="target"), found, side)
 
 
-def _centred(pool: Vectors, config: RunConfig, embedder: Embedder) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _centred(pool: Vectors, weights: NDArray[np.float64] | None) -> Callable[[Rows], Rows]:
     """What takes the mean gradient of the pool away and scales each checkpoint; rows without a gradient stay."""
     gradients = len(pool) - sum(float(pool.raw(span)[:, -1].sum(dtype=np.float64)) for span in pool.spans())
     mean = _mean(pool) * (len(pool) / max(1.0, gradients))
     mean[-1] = 0
-    weights = embedder.weights if config.combine == "concat" else np.ones(1)  # type: ignore[attr-defined]
+    shares = np.ones(1) if weights is None else weights
 
-    def centred(rows: NDArray[Any]) -> NDArray[Any]:
-        return unit_blocks(np.where(rows[:, -1:] > 0, rows, rows - mean), weights)
+    def centred(rows: Rows) -> Rows:
+        return unit_blocks(np.where(rows[:, -1:] > 0, rows, rows - mean), shares)
 
     return centred
 
@@ -71,7 +144,12 @@ def _mean(pool: Vectors) -> NDArray[np.float64]:
     return mean
 
 
-def _derived(pool: Vectors, path: Path, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Vectors:
+def _columns(pool: Vectors, count: int) -> Vectors:
+    """The first columns, without copying."""
+    return Vectors([shard[:, :count] for shard in pool.shards], name=pool.name)
+
+
+def _derived(pool: Vectors, path: Path, change: Callable[[Rows], Rows]) -> Vectors:
     """Write changed rows to a file, block by block, and map it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(pool), pool.dim))

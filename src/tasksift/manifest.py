@@ -8,12 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasksift import __version__
 from tasksift.config import RunConfig
 from tasksift.plan import Plan
 from tasksift.presets import Preset
 from tasksift.rows import PoolFile
 from tasksift.rows.index import PoolIndex
+from tasksift.targets import Targets
 
 
 def build_manifest(
@@ -23,25 +26,29 @@ def build_manifest(
     index: PoolIndex,
     files: list[PoolFile],
     target_files: list[PoolFile],
-    targets: int,
+    targets: Targets,
     *,
     about: dict[str, Any] | None,
     tokens: str,
     notes: list[str],
+    left_out: dict[str, int],
 ) -> dict[str, Any]:
     """Gather the facts of a run, as JSON.
 
     Parameters
     ----------
-    targets : int
-        Number of target rows.
+    targets : Targets
     about : dict or None
         What the representation says about itself.
     tokens : str
         The rule by which tokens were counted.
     notes : list of str
         What the user was told on the way.
+    left_out : dict of str to int
+        How many rows each filter left out.
     """
+    tasks = np.bincount(targets.tasks, minlength=len(targets.names)).tolist()
+    shares = None if targets.shares is None else dict(zip(targets.names, targets.shares.tolist(), strict=True))
     return {
         "tasksift": __version__,
         "preset": {"name": config.preset, "summary": preset.summary, "paper": preset.paper},
@@ -54,7 +61,13 @@ def build_manifest(
             "digest": index.digest,
             "sources": dict(sorted(zip(index.source_names, index.source_counts.tolist(), strict=True))),
         },
-        "target": {"files": [_file(file) for file in target_files] or [config.target_vectors], "rows": targets},
+        "left_out": left_out,
+        "target": {
+            "files": [_file(file) for file in target_files] or [config.target_vectors],
+            "rows": len(targets.tasks),
+            "tasks": dict(zip(targets.names, tasks, strict=True)),
+            "shares": shares,
+        },
         "representation": about,
         "plan": {
             "kind": plan.kind,

@@ -14,13 +14,15 @@ from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 from tasksift.features import OPTIONS, Features
-from tasksift.geometry import geometry
+from tasksift.geometry import geometry, margins_of
 from tasksift.progress import Progress
 from tasksift.represent import REPRESENTATIONS, Embedder, check_finite
+from tasksift.represent.checkpoints import tuned_folders
 from tasksift.represent.copies import Copies
 from tasksift.represent.opening import for_targets
 from tasksift.represent.store import SHARD_BYTES, FeatureStore, keep_json, read_manifest
 from tasksift.rows import Example, PoolFile, TextReader, iter_examples
+from tasksift.selectors.contract import Margins
 
 SHARD_ROWS = 2048
 """Rows of a shard at most: what a killed run may have to compute again."""
@@ -39,6 +41,7 @@ def model_features(
     reader: TextReader,
     embedder: Embedder,
     targets: list[Example],
+    tasks: NDArray[np.int64],
     work: Path,
     progress: Progress,
     *,
@@ -48,6 +51,8 @@ def model_features(
 
     Parameters
     ----------
+    tasks : int64 (m,)
+        The task of each target.
     work : Path
         The run's folder; it holds the digests of the pool's rows, see `KeyFile`.
     force : bool
@@ -56,12 +61,20 @@ def model_features(
     keys = KeyFile.load(work / KEYS)
     # Targets come first: what is wrong with one of them is said before the pool is embedded.
     with progress("embedding the targets", len(targets)) as tick:
-        raw = embed_examples(for_targets(embedder), targets, config)
+        # In full: their mean over a task is taken before anything is scaled.
+        raw = embed_examples(for_targets(embedder), targets, config.model_copy(update={"store_dtype": "float32"}))
         tick(len(targets))
     _check_targets(config, targets, raw)
     store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
-    pool, target = geometry(config, embedder, store.open(), raw, work)
-    return Features(pool, target, {"name": config.representation, "dim": pool.dim, **store.identity["made"]})
+    pool = store.open()
+    compared = geometry(config, embedder, pool, raw, tasks, work)
+    margins = None
+    if config.representation == "gradient" and config.combine == "separate":
+        gradients: Any = embedder
+        size = len(gradients.weights), gradients.projections[0].dim
+        margins = Margins(*margins_of(pool, raw, *size), moved=gradients.moved(targets))
+    about = {"name": config.representation, "dim": compared.pool.dim, **store.identity["made"]}
+    return Features(about, compared, margins)
 
 
 def model_store(
@@ -223,9 +236,10 @@ def _check_targets(config: RunConfig, targets: list[Example], raw: NDArray[np.ge
 def _keep_options(folder: Path, config: RunConfig) -> None:
     """Write the options beside the store if they are not there; folders as they are found from anywhere."""
     options = config.feature_options()
-    for name in ("model", "checkpoints"):
-        if options[name] is not None and config.representation != "endpoint" and Path(options[name]).is_dir():
-            options[name] = str(Path(options[name]).resolve())
+    if config.representation != "endpoint" and config.model is not None and Path(config.model).is_dir():
+        options["model"] = str(Path(config.model).resolve())
+    if config.checkpoints is not None:
+        options["checkpoints"] = ",".join(str(Path(each).resolve()) for each in tuned_folders(config.checkpoints))
     folder.mkdir(parents=True, exist_ok=True)
     keep_json(folder / OPTIONS, options)
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from tasksift.errors import InputError
 
 Kind = Literal["mass", "score", "similarity", "logprob", "quota"]
-DrawName = Literal["systematic", "multinomial", "top"]
+DrawName = Literal["systematic", "multinomial", "top", "gumbel", "apportion"]
 Status = Literal["converged", "pool_exhausted", "exhausted"]
 
 LEGAL_DRAWS: dict[Kind, tuple[DrawName, ...]] = {
     "mass": ("systematic", "multinomial", "top"),
     "score": ("top",),
     "similarity": ("top",),
-    "logprob": ("top",),
-    "quota": ("systematic",),
+    "logprob": ("gumbel", "top"),
+    "quota": ("apportion", "systematic"),
 }
 """The draws that each kind of plan admits; the first is the default. Any other pairing is an error."""
 

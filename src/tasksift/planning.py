@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tasksift.config import RunConfig
+from tasksift.config import AUTO, RunConfig
 from tasksift.draw import Budget, Drawn
 from tasksift.errors import InputError, ShortPlanError
 from tasksift.features import Features
@@ -28,9 +29,19 @@ MOST_WIDER = 5
 
 
 def plan_and_draw(
-    config: RunConfig, planner: Planner, index: PoolIndex, features: Features | None, progress: Progress
+    config: RunConfig,
+    planner: Planner,
+    index: PoolIndex,
+    features: Features | None,
+    there: int,
+    progress: Progress,
 ) -> tuple[Plan, pa.Table, Drawn]:
     """Plan for the budget and draw it.
+
+    Parameters
+    ----------
+    there : int
+        Rows that may be planned: those of the pool but for what was left out.
 
     Returns
     -------
@@ -41,13 +52,23 @@ def plan_and_draw(
     InputError
         If the budget cannot be drawn from this plan, nor from wider ones where the plan was cut at the budget.
     """
-    n = len(index)
+    n = there
+    if config.budget == AUTO:
+        plan = planner(0)
+        table = _table(plan, index, features, progress)
+        return (
+            plan,
+            table,
+            draw_from(plan, table, Budget(max(1, len(plan.ids)), "rows"), **_options(config, index, plan)),
+        )
     budget, tokens = Budget.parse(config.budget), index.tokens
     if budget.unit == "tokens":
         assert tokens is not None
         rows = min(n, max(1, int(budget.amount / max(1.0, float(tokens.mean())))))
     else:
-        rows = budget.rows(n)
+        rows = budget.rows(len(index))
+        if rows > n:
+            raise InputError(f"the budget is {rows} rows and {n} of the pool's {len(index)} are left; lower the budget")
     short: InputError | None = None
     wider = 0
     bought, margin = math.inf, 1.05
@@ -72,18 +93,7 @@ def plan_and_draw(
                 continue
         table = _table(plan, index, features, progress)
         try:
-            drawn = draw_from(
-                plan,
-                table,
-                budget,
-                pool_rows=n,
-                source_names=index.source_names,
-                seed=config.seed,
-                order=index.order[plan.ids],
-                method=config.draw,
-                max_per_source=config.max_per_source,
-                min_per_source=config.min_per_source,
-            )
+            drawn = draw_from(plan, table, budget, **_options(config, index, plan))
         except ShortPlanError as error:
             short = error
             wider += 1
@@ -100,13 +110,26 @@ def plan_and_draw(
     raise short or InputError(f"--budget {budget} cannot be met: the rows that each plan favours keep changing length")
 
 
+def _options(config: RunConfig, index: PoolIndex, plan: Plan) -> dict[str, Any]:
+    """How to draw, but for the budget."""
+    return {
+        "pool_rows": len(index),
+        "source_names": index.source_names,
+        "seed": config.seed,
+        "order": index.order[plan.ids],
+        "method": config.draw,
+        "max_per_source": config.max_per_source,
+        "min_per_source": config.min_per_source,
+    }
+
+
 def _table(plan: Plan, index: PoolIndex, features: Features | None, progress: Progress) -> pa.Table:
     """The plan's table, with the nearest target of every planned row where there are features."""
-    if features is None:
-        return plan_table(plan, index, None, None)
     links = plan.links
     if links is not None and np.array_equal(links.row, plan.ids):
         return plan_table(plan, index, links.target, links.distance)
+    if features is None or features.target is None:
+        return plan_table(plan, index, None, None)
     if len(plan.ids) == len(index):
         links = nearest.fit(features.pool, features.target, progress=progress).links
         assert links is not None

@@ -100,19 +100,30 @@ def draw_from(
     return draw(local, about, **options)
 
 
-def record_table(plan: Plan, table: pa.Table, drawn: Drawn) -> pa.Table:
+def record_table(plan: Plan, table: pa.Table, drawn: Drawn, meaning: str, tasks: list[str] | None = None) -> pa.Table:
     """The selection record: one line per distinct drawn row, best first.
+
+    Parameters
+    ----------
+    meaning : str
+        What the plan's values are, see `Selector`.
+    tasks : list of m str, optional
+        The task of each target, where there are several tasks.
 
     Returns
     -------
     pyarrow.Table with ``id``, ``source``, ``file``, ``row`` (position in the file), ``position`` (in the input),
-    ``rank``, ``probability``, ``score``, ``inclusion`` (expected copies in such a draw), ``weight``, ``copies``,
-    ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``.
+    ``rank``, ``probability``, ``score``, ``inclusion`` (expected copies in such a draw, null where they are not known), ``weight``, ``copies``,
+    ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``, and ``task``, that of the nearest target, with
+    several tasks.
     """
     rows = table.take(pa.array(drawn.ids))
     n = rows.num_rows
     none = pa.nulls(n, pa.float64())
     mass = plan.kind == "mass"
+    task = {}
+    if tasks is not None and not rows["nearest_target"].null_count:
+        task["task"] = pa.array([tasks[target] for target in rows["nearest_target"].to_pylist()])
     return pa.table(
         {
             "id": rows["id"],
@@ -123,19 +134,20 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn) -> pa.Table:
             "rank": pa.array(np.arange(1, n + 1)),
             "probability": rows["probability"] if mass else none,
             "score": none if mass else rows["score"],
-            "inclusion": pa.array(drawn.inclusion, pa.float64()),
+            "inclusion": pa.array(drawn.inclusion, pa.float64(), from_pandas=True),
             "weight": pa.array(drawn.weight, pa.float64()),
             "copies": pa.array(drawn.copies, pa.int64()),
             "nearest_target": rows["nearest_target"],
             "distance": rows["distance"],
             "density": rows["density"],
             "tokens": rows["tokens"],
-            "reason": pa.array(_reasons(plan, rows, drawn), pa.string()),
+            "reason": pa.array(_reasons(plan, rows, drawn, meaning), pa.string()),
+            **task,
         }
     )
 
 
-def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
+def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str]:
     """One sentence a row: why it is in."""
     if plan.selector.startswith("random"):
         return ["drawn at random"] * rows.num_rows
@@ -147,7 +159,10 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
             near = f"nearest to target {line['nearest_target']} (distance {line['distance']:.3f})"
         if plan.kind == "mass":
             count, share = pulls[k] if pulls else (0, 0.0)
-            text = f"{near}; {count} target{'s send' if count != 1 else ' sends'} {line['probability']:.3%} of the mass"
+            text = near
+            if pulls:
+                sent = f"{count} target{'s send' if count != 1 else ' sends'}"
+                text = f"{near}; {sent} {line['probability']:.3%} of the mass"
             if count > 1:
                 text = f"{text}, {share:.0%} of it from one"
             if line["density"] is not None and line["density"] > 1.05:
@@ -155,8 +170,9 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn) -> list[str]:
         elif plan.selector == "round-robin":
             text = f"picked at turn {1 - int(line['score'])}; {near}"
         else:
-            text = f"similarity {line['score']:.3f}, rank {k + 1}; {near}"
-        reasons.append(text.removeprefix("; "))
+            value = f"{meaning} {line['score']:.4g}, " if meaning else ""
+            text = f"{value}rank {k + 1}; {near}"
+        reasons.append(text.removeprefix("; ").removesuffix("; "))
     return reasons
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tasksift.config import RunConfig, option_name
+from tasksift.config import AUTO, RunConfig, help_of, option_name
 from tasksift.draw import Budget
 from tasksift.draw.budget import parse_limit
 from tasksift.draw.limits import check_limits
@@ -20,7 +20,9 @@ from tasksift.presets import get_preset
 from tasksift.represent.opening import READING, resolve
 from tasksift.rows import PoolFile
 from tasksift.rows.index import PoolIndex
+from tasksift.scores import COLUMN, OPTIONS, scored
 from tasksift.selectors import SELECTORS
+from tasksift.several import joined_kind
 
 KNOBS = ("alpha", "scale", "breadth", "sigma")
 """Fields of a configuration that are parameters of some selectors only."""
@@ -29,47 +31,63 @@ KNOBS = ("alpha", "scale", "breadth", "sigma")
 def settle(config: RunConfig) -> RunConfig:
     """Fill in what the preset, or the features that are there already, say about the representation.
 
+    The user's word counts most, then what the preset's method is about, then the folder of features.
+
     Raises
     ------
     InputError
         If options do not fit the representation.
     """
-    default = get_preset(config.preset).representation
+    preset = get_preset(config.preset)
+    default = preset.representation
+    more = OPTIONS if scored(config) else frozenset[str]()
     if default is None or config.vectors is not None:
         other = "--vectors" if default else f"--preset {config.preset}"
         for field, info in FeatureConfig.model_fields.items():
-            if field not in READING and field != "dim" and getattr(config, field) != info.default:
+            if field not in READING | more | {"dim"} and getattr(config, field) != info.default:
                 raise InputError(f"{option_name(field)} does not apply to {other}; leave it out")
         return config
     own = config.model_dump(include=config.model_fields_set & set(FeatureConfig.model_fields))
     stored = stored_options(config.features)
     if own.get("representation") not in (None, stored.get("representation")):
         stored = {}
-    merged = RunConfig.create(**{**config.model_dump(), **stored, **own})
-    return RunConfig.create(**{**merged.model_dump(), **resolve(merged, default)})
+    name = own.get("representation") or stored.get("representation") or default
+    method = dict(preset.options) if name == default else {}
+    # How many numbers are kept is nothing of the method.
+    size = {field: method.pop(field) for field in ("dim",) if field in method}
+    merged = RunConfig.create(**{**config.model_dump(), **size, **stored, **method, **own})
+    return RunConfig.create(**{**merged.model_dump(), **resolve(merged, default, more)})
 
 
 def selector_parameters(config: RunConfig) -> dict[str, Any]:
     """The selector's parameters: its defaults, the preset's, the user's; whatever does not fit is an error."""
     preset = get_preset(config.preset)
     selector = SELECTORS[preset.selector]
-    Budget.parse(config.budget)
-    if config.draw is not None and config.draw not in LEGAL_DRAWS[selector.kind]:
+    kind = selector.kind if config.task_weights is None else joined_kind(selector.kind)
+    if config.budget != AUTO:
+        Budget.parse(config.budget)
+    elif not selector.sizes_itself or config.task_weights is not None:
         raise InputError(
-            f"--draw {config.draw} does not fit --preset {config.preset}, which makes a {selector.kind} plan; "
-            f"use {' or '.join(LEGAL_DRAWS[selector.kind])}"
+            f"--budget {AUTO}: --preset {config.preset} does not estimate how many rows to take; give rows, percent or "
+            "tokens"
         )
-    parameters = selector.settle(preset.parameters, config.preset)
+    if config.draw is not None and config.draw not in LEGAL_DRAWS[kind]:
+        raise InputError(
+            f"--draw {config.draw} does not fit --preset {config.preset}, which makes a {kind} plan; "
+            f"use {' or '.join(LEGAL_DRAWS[kind])}"
+        )
+    knobs: dict[str, Any] = {}
     for name in KNOBS:
         value = getattr(config, name)
         if value is None or value == RunConfig.model_fields[name].default:
             continue
-        if name not in parameters:
+        if name not in selector.parameters:
             raise InputError(f"{option_name(name)} does not apply to --preset {config.preset}; leave it out")
-        parameters[name] = value
-    if parameters.get("alpha") is not None:
-        parameters["breadth"] = None
-    return parameters
+        knobs[name] = value
+    if config.score_column is not None and preset.scores is not None:
+        # The column takes the place of the model's numbers.
+        knobs |= {each: COLUMN for each in ("metric", "scorers") if each in selector.parameters}
+    return selector.settle({**preset.parameters, **knobs, **config.parameters}, config.preset)
 
 
 def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFile]) -> None:
@@ -77,15 +95,36 @@ def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFil
     check_backend(config.backend)
     if not files and config.vectors is None:
         raise InputError("there is no pool: name files, folders or hf:NAME, or give --vectors")
-    for name in ("id_column", "source_column", "text_template"):
-        if not files and getattr(config, name) is not None:
-            raise InputError(f"{option_name(name)} needs rows, and there are only vectors; name the pool's files")
-    if SELECTORS[get_preset(config.preset).selector].needs_features and not targets and config.target_vectors is None:
+    for field in ("id_column", "source_column", "group_column", "score_column", "text_template"):
+        if not files and getattr(config, field) is not None:
+            raise InputError(f"{option_name(field)} needs rows, and there are only vectors; name the pool's files")
+    selector, name = SELECTORS[get_preset(config.preset).selector], f"--preset {config.preset}"
+    if config.vectors is not None and config.target_vectors is None and {"vectors", "target"} <= selector.needs:
+        raise InputError("--vectors needs --target-vectors, made by the same model")
+    if "target" in selector.needs and not targets and config.target_vectors is None:
         raise InputError("there is no target: give --target FILE with a few examples of the task")
+    if "texts" in selector.needs and not (files and targets):
+        raise InputError(f"{name} reads texts, and there are only vectors; name the files of pool and target")
+    if "margins" in selector.needs and (config.representation, config.combine) != ("gradient", "separate"):
+        raise InputError(f"{name} needs gradients of margins; leave out --representation, --combine and --vectors")
+    if "lengths" in selector.needs and (config.representation, config.combine) == ("gradient", "concat"):
+        raise InputError(f"{name} needs gradients at their own lengths; use --combine mean")
+    if "scores" in selector.needs and not files:
+        raise InputError(f"{name} needs a number of each row, and there are only vectors; name the pool's files")
+    if "scores" in selector.needs and config.score_column is None and not scored(config):
+        raise InputError(f"{name} needs --score-column: {help_of('score_column')}")
+    if config.task_weights is not None and "target" not in selector.needs:
+        raise InputError(f"--task-weights does not apply to {name}, which looks at no target; leave it out")
+    if config.dedup is not None and not selector.needs_features:
+        raise InputError(f"--dedup compares vectors, and {name} has none; leave it out")
+    if (config.test or config.decontaminate) and not files:
+        raise InputError("--decontaminate compares texts, and there are only vectors; name the pool's files")
 
 
 def check_budget(config: RunConfig, index: PoolIndex) -> None:
     """Refuse what no plan of this pool could serve."""
+    if config.budget == AUTO:
+        return
     budget = Budget.parse(config.budget)
     if budget.unit == "tokens":
         if index.tokens is None:

@@ -22,6 +22,7 @@ from tasksift.workspace import Workspace
 KEPT = frozenset(
     {
         "config.yaml",
+        "left_out.parquet",
         "manifest.json",
         "path.parquet",
         "plan.parquet",
@@ -124,13 +125,16 @@ def _write_all(selection: Selection, out: Path, folder: Path) -> None:
     _write_output(selection, staged)
     _write_table(selection.record, folder / "selection.parquet")
     _write_table(selection.plan_table, folder / "plan.parquet")
-    _write_table(
-        pa.table({"target": np.arange(len(selection.targets)), "text": selection.targets}), folder / "targets.parquet"
-    )
+    targets = {"target": np.arange(len(selection.targets)), "text": selection.targets}
+    if selection.tasks is not None:
+        targets["task"] = selection.tasks
+    _write_table(pa.table(targets), folder / "targets.parquet")
     links, path = selection.plan.links, selection.plan.path
     if links is not None and selection.plan.kind == "mass":
         columns = {"row": links.row, "target": links.target, "mass": links.mass, "distance": links.distance}
         _write_table(pa.table(columns), folder / "transport.parquet")
+    if selection.left_out is not None:
+        _write_table(selection.left_out, folder / "left_out.parquet")
     if path is not None:
         _write_table(pa.table(dict(path)), folder / "path.parquet")
     manifest = {**selection.manifest, "output": {"file": out.name, "digest": file_digest(staged)}}

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasksift.config import RunConfig
+from tasksift.config import AUTO, RunConfig
 from tasksift.draw import Budget
 from tasksift.errors import InputError
 from tasksift.plan import Links, Plan
+from tasksift.presets import get_preset
 from tasksift.record import draw_from, record_table
 from tasksift.rows import PoolFile, file_format
+from tasksift.selectors import SELECTORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,10 +73,14 @@ class Selection:
         ``plan.parquet`` and ``selection.parquet``.
     targets : list of str
         The beginning of each target's text.
+    tasks : list of str or None
+        The task of each target, where there are several.
     manifest : dict
         What was done, with which inputs, and what came out.
     files : list of PoolFile
         Where the rows are; empty for vectors without rows.
+    left_out : pyarrow.Table or None
+        The pool rows that were left out before anything was selected, with the reason; None where none were to be.
     """
 
     config: RunConfig
@@ -84,6 +90,8 @@ class Selection:
     targets: list[str]
     manifest: dict[str, Any]
     files: list[PoolFile]
+    left_out: pa.Table | None = None
+    tasks: list[str] | None = None
 
     def __len__(self) -> int:
         return int(self.copies.sum())
@@ -174,7 +182,7 @@ class Selection:
         drawn = draw_from(
             self.plan,
             self.plan_table,
-            Budget.parse(config.budget),
+            Budget(len(self.plan.ids), "rows") if config.budget == AUTO else Budget.parse(config.budget),
             pool_rows=self.manifest["pool"]["rows"],
             source_names=list(self.manifest["pool"]["sources"]),
             seed=config.seed,
@@ -182,7 +190,7 @@ class Selection:
             max_per_source=config.max_per_source,
             min_per_source=config.min_per_source,
         )
-        record = record_table(self.plan, self.plan_table, drawn)
+        record = record_table(self.plan, self.plan_table, drawn, meaning_of(self.config), self.tasks)
         manifest = {**self.manifest, "selection": summarize(record, drawn.method, config)}
         return replace(self, config=config, record=record, manifest=manifest)
 
@@ -213,8 +221,11 @@ def open_run(folder: str | Path) -> Selection:
         config = RunConfig.load(folder / "config.yaml")
         plan_rows = pq.read_table(folder / "plan.parquet")
         record = pq.read_table(folder / "selection.parquet")
-        targets = pq.read_table(folder / "targets.parquet")["text"].to_pylist()
+        shown = pq.read_table(folder / "targets.parquet")
+        targets = shown["text"].to_pylist()
+        tasks = shown["task"].to_pylist() if "task" in shown.column_names else None
         links, path = _read_links(folder / "transport.parquet"), _read_path(folder / "path.parquet")
+        left_out = pq.read_table(folder / "left_out.parquet") if (folder / "left_out.parquet").exists() else None
         facts = manifest["plan"]
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         if isinstance(error, InputError):
@@ -237,7 +248,14 @@ def open_run(folder: str | Path) -> Selection:
     # As they were then: explaining and drawing need none of them, and writing checks that they are still the same.
     paths = [file["path"] for file in manifest["pool"]["files"]] if manifest["pool"]["on_disk"] else []
     files = [PoolFile(path, *(file_format(path) or ("hf", None))) for path in paths]
-    return Selection(config, plan, plan_rows, record, targets, manifest, files)
+    return Selection(config, plan, plan_rows, record, targets, manifest, files, left_out, tasks)
+
+
+def meaning_of(config: RunConfig) -> str:
+    """What the values of a run's plan are, see `tasksift.selectors.contract.Selector`."""
+    if config.task_weights is not None:
+        return ""
+    return SELECTORS[get_preset(config.preset).selector].meaning
 
 
 def summarize(record: pa.Table, method: str, config: RunConfig) -> dict[str, Any]:

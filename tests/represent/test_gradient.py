@@ -113,7 +113,8 @@ def test_the_cosine_is_less(momentum, compat):
         pool /= np.linalg.norm(pool, axis=1, keepdims=True)
         target /= np.linalg.norm(target, axis=1, keepdims=True)
         scores += each.learning_rate * target @ pool.T
-    found = features.for_targets().transform(examples) @ features.transform(examples).T
+    target = unit_blocks(features.for_targets().transform(examples), features.weights)
+    found = target @ features.transform(examples).T
     np.testing.assert_allclose(found, scores / 4e-4, atol=2e-5)
 
 

@@ -188,6 +188,38 @@ def test_windows_see_what_lies_in_them():
     np.testing.assert_allclose(losses.transform([document])[0], [np.mean(expected), len(expected)], rtol=1e-5)
 
 
+def test_perplexity_weighs_tokens_and_not_windows():
+    """A published release takes the plain mean over windows, so a short last window weighs as much as a full one."""
+    asked = causal("gpt2")
+    document = Example((Turn("document", " ".join(each.text for each in EXAMPLES[:3])),))
+    tokens = ChatTokens(asked.tokenizer, 4096).encode(document)
+    losses = Losses(asked, metrics=("perplexity",), max_length=64, stride=60)
+    nll = losses.per_token([document])[0].astype(float)
+    sizes = [int(each.scored.sum()) for each in windows(tokens, 64, 60)]
+    assert sizes[-1] < sizes[0]
+    by_window = np.mean([each.mean() for each in np.split(nll, np.cumsum(sizes[:-1]))])
+    found = losses.transform([document])[0, 0]
+    assert found == pytest.approx(math.exp(nll.mean()), rel=1e-5)
+    assert found != pytest.approx(math.exp(by_window), rel=1e-3)
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_perplexity_is_of_all_answers_and_of_answers_only(template):
+    """A published release scores prompt and response together, of the first two messages only."""
+    asked = causal(template=template)
+    said = [("user", "who are you?"), ("assistant", "a cat"), ("user", "why?"), ("assistant", "I purr")]
+    turns = [Turn(*each) for each in said]
+
+    def nll(some, score="response"):
+        return Losses(asked, max_length=200, score=score).per_token([Example(tuple(some))])[0]
+
+    both, first = nll(turns), nll(turns[:2])
+    assert len(first) < len(both) < len(nll(turns, "text"))
+    np.testing.assert_allclose(both[: len(first) - 1], first[:-1], atol=1e-5)
+    perplexity = Losses(asked, metrics=("perplexity",), max_length=200).transform([Example(tuple(turns))])[0, 0]
+    assert perplexity == pytest.approx(math.exp(both.mean(dtype=float)), rel=1e-5)
+
+
 def test_short_texts_need_no_window():
     asked = causal()
     short = [each for each in EXAMPLES if len(ChatTokens(asked.tokenizer, 999).encode(each).ids) <= 128]

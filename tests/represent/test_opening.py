@@ -26,7 +26,7 @@ OTHER = {
     "url": "http://127.0.0.1:2", "api_key_env": "KEY", "concurrency": 3, "requests_per_minute": 5.0,
     "tokens_per_minute": 7.0, "max_characters": 11, "timeout": 13.0, "price": 0.0, "params": "all",
     "objective": "margin", "target_objective": "dpo", "beta": 0.5, "optimizer": "sgd", "momentum": "none",
-    "less_compat": True, "projection": "factored", "combine": "mean",
+    "less_compat": True, "projection": "factored", "combine": "mean", "stride": 32,
 }  # fmt: skip
 """A value other than the default for every option that is not for all representations."""
 
@@ -36,7 +36,7 @@ TAKES = {
     "endpoint": "dim store_dtype model url api_key_env concurrency requests_per_minute tokens_per_minute "
     "max_characters timeout price",
     "hidden": "store_dtype model revision trust_remote_code device dtype max_length weighting",
-    "loss": "model revision trust_remote_code device dtype max_length score metrics checkpoints",
+    "loss": "model revision trust_remote_code device dtype max_length score metrics checkpoints stride",
     "gradient": "dim store_dtype model revision trust_remote_code device dtype max_length score checkpoints params "
     "objective target_objective beta optimizer momentum less_compat projection combine",
     "sketch": "dim store_dtype model revision trust_remote_code device dtype max_length score sketch",
@@ -44,7 +44,6 @@ TAKES = {
 WITH = {
     "momentum": {"checkpoints": "tuned"},
     "less_compat": {"checkpoints": "tuned"},
-    "combine": {"checkpoints": "tuned"},
     "beta": {"target_objective": "dpo"},
 }
 """What some options need besides."""
@@ -117,7 +116,6 @@ def test_defaults_are_filled_in():
         ("gradient", {"objective": "dpo"}, "--objective dpo is for targets, as pools have no pairs; use --target-obj"),
         ("gradient", {"momentum": "centred"}, "--momentum applies to --optimizer adam only; leave it out"),
         ("gradient", {"less_compat": True}, "--less-compat applies to --optimizer adam only; leave it out"),
-        ("gradient", {"combine": "mean"}, "--combine applies to --checkpoints only; leave it out"),
         ("gradient", {"beta": 0.5}, "--beta applies to --target-objective dpo only; leave it out"),
         (
             "loss",

@@ -32,6 +32,11 @@ def draw(
       or up at random, without bias, and drawn inside the source.
     * ``top`` (all but quota): the k highest values. Under limits each source's best rows first fill its minimum, then
       the rest is filled by value under the maximum. Mass plans weight the rows by their probability.
+    * ``gumbel`` (logprob): the k highest after adding independent standard Gumbel noise to every value, which is
+      drawing without replacement, one row after another, each with a chance in proportion to exp(value) among the rows
+      left (Yellott 1977; Kool, van Hoof, Welling 2019). Limits as for ``top``.
+    * ``apportion`` (quota): whole copies, in proportion to the values, rounded by largest remainder. Under limits,
+      which count copies, first the sources' quotas and then each source's rows are rounded so. Nothing is random.
 
     A quota plan's values are expected counts of a draw; for another budget they are scaled in proportion.
 

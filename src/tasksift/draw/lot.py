@@ -1,4 +1,4 @@
-"""The rows of a plan laid out for drawing, and the three draws."""
+"""The rows of a plan laid out for drawing, and the draws."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.draw.limits import check_limits, inclusion_within, quotas
-from tasksift.draw.sample import members, multinomial, systematic, whole_and_rest
+from tasksift.draw.sample import apportion, members, multinomial, systematic, whole_and_rest
 from tasksift.errors import InputError, ShortPlanError
 from tasksift.plan import DrawName, Plan
 
@@ -30,7 +30,7 @@ class Drawn:
     weight : float64 (m,)
         Training weight of each copy; the mean over all copies is 1.
     inclusion : float64 (m,)
-        Expected number of copies under the draw.
+        Expected number of copies under the draw; NaN for ``gumbel``, of which it is not known.
     method : str
         The draw used.
     """
@@ -81,6 +81,11 @@ class Lot:
         return self.minimum is not None or self.maximum is not None
 
     @property
+    def repeats(self) -> bool:
+        """Whether a row may be drawn more than once."""
+        return self.method in ("multinomial", "apportion")
+
+    @property
     def least(self) -> int:
         """The smallest budget that can be drawn."""
         return max(1, len(self.names) * (self.minimum or 0))
@@ -89,12 +94,12 @@ class Lot:
     def most(self) -> int | None:
         """The largest budget that can be drawn; None if there is none."""
         if self.limited:
-            if self.method == "multinomial":
+            if self.repeats:
                 drawable = np.count_nonzero(np.bincount(self.source, minlength=len(self.names)))
                 return None if self.maximum is None else self.maximum * int(drawable)
             rows = np.bincount(self.source, minlength=len(self.names))
             return int(np.minimum(rows, len(self.ids) if self.maximum is None else self.maximum).sum())
-        if self.method == "multinomial" and len(self.ids):
+        if self.repeats and len(self.ids):
             return None
         if self.method == "systematic" and len(self.ids):
             return min(len(self.ids), int((1 + 1e-9) / float(self.values.max())))
@@ -114,7 +119,7 @@ class Lot:
             raise ShortPlanError(
                 f"the {self.plan.selector} plan names {n} rows and the budget is {k}; select again with that budget"
             )
-        if self.method == "top" or n == 0:
+        if self.method != "systematic" or n == 0:
             raise InputError(
                 f"the {self.plan.selector} plan has {n} rows to draw and the budget is {k}; lower the budget"
             )
@@ -122,6 +127,8 @@ class Lot:
         if self.plan.kind == "mass":
             ways += ["--breadth auto"] if self.plan.breadth is not None else []
             ways += ["--draw multinomial", "--draw top"] if k <= n else ["--draw multinomial"]
+        else:
+            ways += ["--draw apportion"]
         raise InputError(
             f"a budget of {k} is too large for --draw systematic: the {self.plan.selector} plan serves at most "
             f"{self.most} of its {n} rows without repeats; {' or '.join(', '.join(ways).rsplit(', ', 1))}"
@@ -137,8 +144,14 @@ class Lot:
             copies, expected = self._systematic(k, rng)
         elif self.method == "multinomial":
             copies, expected = self._multinomial(k, rng)
+        elif self.method == "apportion":
+            copies = self._apportion(k)
+            expected = copies.astype(np.float64)
+        elif self.method == "gumbel":
+            copies = self._top(k, self.values + rng.gumbel(size=len(self.values)))
+            expected = np.full(len(copies), np.nan)
         else:
-            copies = self._top(k)
+            copies = self._top(k, self.values)
             expected = copies.astype(np.float64)
         by_value = np.argsort(-self.values, kind="stable")
         took = by_value[copies[by_value] > 0]
@@ -170,8 +183,18 @@ class Lot:
                 copies[rows] = multinomial(self.values[rows], int(count), rng)
         return copies, self.values / self._masses()[self.source] * quota[self.source]
 
-    def _top(self, k: int) -> Ints:
-        by_value = np.argsort(-self.values, kind="stable")
+    def _apportion(self, k: int) -> Ints:
+        if not self.limited:
+            return apportion(k * self.values, k)
+        copies = np.zeros(len(self.ids), dtype=np.int64)
+        counts = apportion(self._quotas(k), k)
+        for count, rows in zip(counts.tolist(), members(self.source, len(counts)), strict=True):
+            if len(rows):
+                copies[rows] = apportion(count * (self.values[rows] / self.values[rows].sum()), count)
+        return copies
+
+    def _top(self, k: int, values: Floats) -> Ints:
+        by_value = np.argsort(-values, kind="stable")
         source = self.source[by_value]
         # Each row's rank within its own source: its place in the source's block, once blocks are laid end to end.
         block = np.argsort(source, kind="stable")
@@ -191,8 +214,8 @@ class Lot:
 
     def _drawable(self, k: int) -> Ints:
         rows = np.bincount(self.source, minlength=len(self.names)).astype(np.int64)
-        # With replacement one row is enough for any count.
-        return np.where(rows > 0, k, 0) if self.method == "multinomial" else rows
+        # Where rows repeat, one is enough for any count.
+        return np.where(rows > 0, k, 0) if self.repeats else rows
 
     def _quotas(self, k: int) -> Floats:
         return quotas(self._masses(), self._drawable(k), k, self.minimum, self.maximum, self.names)

@@ -1,4 +1,4 @@
-"""The two random draws. Rows are taken in the order given, so a caller that sorts them first is order-invariant."""
+"""The random draws, and rounding. Rows are taken in the order given, so a caller that sorts them is order-invariant."""
 
 from __future__ import annotations
 
@@ -72,6 +72,29 @@ def multinomial(p: Floats, k: int, rng: np.random.Generator) -> Ints:
     ends = np.cumsum(p / p.sum())
     hit = np.searchsorted(ends, rng.random(k) * ends[-1], side="right")
     return np.bincount(hit, minlength=len(p)).astype(np.int64)
+
+
+def apportion(share: Floats, k: int) -> Ints:
+    """Round shares to whole numbers that sum to k: down, and the largest remainders up (Hamilton's method).
+
+    Parameters
+    ----------
+    share : float64 (n,)
+        Numbers >= 0 that sum to k up to rounding.
+    k : int
+
+    Returns
+    -------
+    int64 (n,)
+        Ties go to the first. Remainders are compared to nine digits, so that rounding of floats breaks none. Cost:
+        O(n log n).
+    """
+    counts, rest = whole_and_rest(share)
+    short = k - int(counts.sum())
+    if not 0 <= short <= len(share):
+        raise ValueError(f"shares must sum to {k}, not {float(share.sum())!r}")
+    counts[np.argsort(-np.round(rest, 9), kind="stable")[:short]] += 1
+    return counts
 
 
 def whole_and_rest(x: Floats) -> tuple[Ints, Floats]:

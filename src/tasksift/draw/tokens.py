@@ -28,10 +28,10 @@ def rows_for_tokens(
     """Draw as many rows as a budget of tokens holds.
 
     The result is ``draw(plan, k, ...)`` with the same seed, for a k whose rows hold at most `budget_tokens`, while
-    those of k + 1 hold more. For ``top``, and ``multinomial`` without limits, rows are only added as k grows and that
-    k is the largest. Otherwise draws of different k are different draws, their totals go up and down, and several k
-    may qualify: the search starts at the budget over the tokens that a row holds on average, doubles its step up
-    or down until the budget lies in between, and bisects.
+    those of k + 1 hold more. For ``top``, ``gumbel``, and ``multinomial`` without limits, rows are only added as k
+    grows and that k is the largest. Otherwise draws of different k are different draws, their totals go up and down,
+    and several k may qualify: the search starts at the budget over the tokens that a row holds on average, doubles its
+    step up or down until the budget lies in between, and bisects.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def rows_for_tokens(
         return int(tokens[drawn.ids] @ drawn.copies)
 
     most = lot.most
-    weights = None if lot.method == "top" else lot.values
+    weights = None if lot.method in ("top", "gumbel") else lot.values
     guess = int(budget_tokens / float(np.average(mine, weights=weights)))
     fits = over = max(lot.least, guess if most is None else min(guess, most))
     step = 1

@@ -110,7 +110,7 @@ REPRESENTATIONS: dict[str, Representation] = {
     "loss": Representation(
         "loss, perplexity, entropy, EL2N, IFD and forgetting of a language model, standardised",
         "one forward pass, two with ifd, for each checkpoint",
-        _CAUSAL | {"metrics", "checkpoints"},
+        _CAUSAL | {"metrics", "checkpoints", "stride"},
         kind="scalars",
     ),
     "gradient": Representation(

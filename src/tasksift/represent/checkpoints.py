@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,32 @@ def read_tuned(folder: str | Path) -> Tuned:
         if not each.folder.is_dir():
             raise InputError(f"{each.folder} is missing; tune again")
     return Tuned(folder, record, checkpoints)
+
+
+def tuned_folders(names: str) -> list[str]:
+    """Return the folders that ``--checkpoints`` names: one, or several by commas."""
+    return [names] if Path(names).is_dir() else [name.strip() for name in names.split(",")]
+
+
+def read_all(names: str) -> Tuned:
+    """Open the tunes that ``--checkpoints`` names as one, with the checkpoints of all; each as `read_tuned` does.
+
+    Raises
+    ------
+    InputError
+        If they are of different models, or trained different parameters.
+    """
+    found = [read_tuned(folder) for folder in tuned_folders(names)]
+    first = found[0]
+    for other in found[1:]:
+        for what, ours, theirs in (
+            ("models", first.record["model"]["digest"], other.record["model"]["digest"]),
+            ("methods", first.record["settings"]["method"], other.record["settings"]["method"]),
+            ("parameters", first.checkpoints[0].parameters, other.checkpoints[0].parameters),
+        ):
+            if ours != theirs:
+                raise InputError(f"--checkpoints: {first.folder} and {other.folder} are tunes of different {what}")
+    return replace(first, checkpoints=tuple(each for tuned in found for each in tuned.checkpoints))
 
 
 def _checkpoints(folder: Path, record: dict[str, Any]) -> Iterator[Checkpoint]:

@@ -19,6 +19,7 @@ from tasksift.errors import InputError
 from tasksift.represent import objectives
 from tasksift.represent.chat import ChatTokens, Tokens
 from tasksift.represent.checkpoints import Checkpoint, apply
+from tasksift.represent.displacement import Displacement
 from tasksift.represent.forward import BATCH_TOKENS, Batch, batches, collate, fitting
 from tasksift.represent.gradient_sinks import Materialised
 from tasksift.represent.models import CausalModel
@@ -56,7 +57,9 @@ class Gradients:
         As in `make_projection`; every checkpoint has the same projection.
     combine : str
         ``concat``: the checkpoints side by side, each of length sqrt(its share of the learning rates), so that the
-        cosine of two rows is LESS's sum over checkpoints of learning rate times cosine; ``mean``: the mean gradient.
+        cosine of two rows is LESS's sum over checkpoints of learning rate times cosine; ``mean``: the mean gradient;
+        ``separate``: the checkpoints side by side as they are, each by a projection of its own, and then one number
+        for each, what the gradient is of (TRAK, GradEx); see `split`.
     max_length, score
         As in `ChatTokens`.
     beta, reference
@@ -101,9 +104,15 @@ class Gradients:
         self.tokens = ChatTokens(causal.tokenizer, max_length, score=score)  # type: ignore[arg-type]
         self._per_example = PerExample(causal.model, choose_parameters(causal.model, params))
         layout = self._per_example.layout
-        self._projection: Projection = make_projection(projection, layout, dim, seed, causal.model.device)
+        seeds = range(seed, seed + len(self.checkpoints or (None,))) if combine == "separate" else (seed,)
+        self.projections: tuple[Projection, ...] = tuple(
+            make_projection(projection, layout, dim, each, causal.model.device) for each in seeds
+        )
+        """One for all checkpoints, or, with ``separate``, one for each."""
         self._most = max(1, min(64, GRADIENT_BYTES // (4 * max(map(prod, layout.values())))))
         self._reference = reference
+        self.raw = False
+        """Whether the checkpoints of ``concat`` stay as they are, for `unit_blocks` once means over rows are known."""
         self._verified = False
         if optimizer == "adam":
             if not self.checkpoints:
@@ -120,7 +129,8 @@ class Gradients:
     @property
     def dim(self) -> int:
         """Numbers of a row."""
-        return self._projection.dim * (len(self.weights) if self.combine == "concat" else 1)
+        width, count = self.projections[0].dim, len(self.weights)
+        return {"concat": width * count, "mean": width, "separate": (width + 1) * count}[self.combine]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -135,7 +145,7 @@ class Gradients:
             "optimizer": {"name": self.optimizer, "momentum": self.momentum, "less_compat": self.less_compat}
             if adam
             else {"name": self.optimizer},
-            "projection": self._projection.identity,
+            "projection": self.projections[0].identity,
             "checkpoints": [
                 {"weights": each.digest, "moments": each.moments_digest if adam else None, "rate": each.learning_rate}
                 for each in self.checkpoints
@@ -144,10 +154,17 @@ class Gradients:
         }
 
     def for_targets(self) -> Gradients:
-        """Return the same for targets: their own objective, plain gradients."""
+        """Return the same for targets: their own objective, plain gradients, checkpoints at their own lengths."""
         other = copy.copy(self)
         other.objective, other.optimizer, other.momentum = self.target_objective, "sgd", "paper"
+        other.raw = True
         return other
+
+    def moved(self, examples: Sequence[Example]) -> Displacement:
+        """Return what moves the last checkpoint along its projection and reads the margins of examples there."""
+        if self.checkpoints:
+            apply(self.causal.model, self.checkpoints[-1])
+        return Displacement(self.causal, self.projections[-1], self.tokens, examples)
 
     def transform(self, examples: Sequence[Example]) -> Float:
         """Return float32 (n, dim), one row for each example.
@@ -166,28 +183,41 @@ class Gradients:
         if self.objective == "dpo":
             rejected = [self._rejected(example) for example in examples]
             margins = self._reference_logprobs(chosen, rejected)
-        parts = []
+        parts: list[tuple[Float, Float]] = []
         for checkpoint in self.checkpoints or (None,):
             if checkpoint is not None:
                 apply(self.causal.model, checkpoint)
-            parts.append(self._at(checkpoint, chosen, rejected, margins))
+            projection = self.projections[min(len(parts), len(self.projections) - 1)]
+            parts.append(self._at(checkpoint, projection, chosen, rejected, margins))
+        grads = [each for each, _ in parts]
         if self.combine == "mean":
-            mean: Float = np.mean(parts, axis=0, dtype=np.float32)
+            mean: Float = np.mean(grads, axis=0, dtype=np.float32)
             return mean
-        rows: Float = np.hstack(parts)
+        if self.combine == "separate":
+            return np.hstack([*grads, *(values[:, None] for _, values in parts)])
+        rows: Float = np.hstack(grads)
+        if self.raw:
+            return rows
         return rows if self.optimizer == "adam" and self.momentum == "centred" else unit_blocks(rows, self.weights)
 
-    def _at(self, checkpoint: Checkpoint | None, chosen: list[Tokens], rejected: list[Tokens], margins: Float) -> Float:
-        """The projected gradients at the model as it is, float32 (n, d)."""
+    def _at(
+        self,
+        checkpoint: Checkpoint | None,
+        projection: Projection,
+        chosen: list[Tokens],
+        rejected: list[Tokens],
+        margins: Float,
+    ) -> tuple[Float, Float]:
+        """The projected gradients at the model as it is, float32 (n, d), and what they are of, (n,)."""
         import torch
 
-        model, projection = self.causal.model, self._projection
+        model = self.causal.model
         moments = None
         if self.optimizer == "adam" and checkpoint is not None:
             first, second = checkpoint.moments()
             device = model.device
             moments = {name: (first[name].to(device), second[name].to(device)) for name in projection.layout}
-        rows = np.zeros((len(chosen), projection.dim), dtype=np.float32)
+        rows, values = np.zeros((len(chosen), projection.dim), dtype=np.float32), np.zeros(len(chosen), np.float32)
         for batch in batches(chosen, device=model.device, batch_tokens=self.batch_tokens, most=self._most):
             out = torch.zeros(len(batch.rows), projection.dim, device=model.device)
             losses, owners = self._losses(batch, rejected, margins)
@@ -195,12 +225,12 @@ class Gradients:
                 sink: Any = _Projected(projection, out)
             else:
                 budget = CHUNK_BYTES if model.device.type == "cpu" else DEVICE_BYTES
-                pass_on = self._stepped(checkpoint, moments, out)
+                pass_on = self._stepped(checkpoint, moments, projection, out)
                 sink = Materialised(projection.layout, len(batch.rows), pass_on, model.device, budget // 4)
-            self._per_example.accumulate(losses, len(batch.rows), sink, owners)
+            found = self._per_example.accumulate(losses, len(batch.rows), sink, owners)
             out[~batch.scored.any(1)] = 0  # momentum alone is nothing of the row's own
-            rows[batch.rows] = out.cpu().numpy()
-        return rows
+            rows[batch.rows], values[batch.rows] = out.cpu().numpy(), found.float().cpu().numpy()
+        return rows, values
 
     def _verify(self) -> None:
         """Make sure, on a few rows of noise, that gradients of this model can be told apart by example."""
@@ -231,7 +261,7 @@ class Gradients:
         )
 
     def _stepped(
-        self, checkpoint: Any, moments: dict[str, tuple[Any, Any]], out: Any
+        self, checkpoint: Any, moments: dict[str, tuple[Any, Any]], projection: Projection, out: Any
     ) -> Callable[[str, Any, int], None]:
         momentum: Any = "none" if self.momentum == "none" else "paper"
 
@@ -240,7 +270,7 @@ class Gradients:
             step = adam_direction(
                 grads, first, second, checkpoint.step, momentum=momentum, less_compat=self.less_compat
             )
-            self._projection.add(out, name, step, row)
+            projection.add(out, name, step, row)
 
         return pass_on
 
@@ -281,6 +311,23 @@ class _Projected:
 
     def done(self, name: str) -> None:
         pass
+
+
+def split(rows: NDArray[Any], checkpoints: int, width: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Return the gradients and values of rows that were made with ``separate``.
+
+    Parameters
+    ----------
+    rows : float (n, M (d + 1)) or more columns, which are passed over
+    checkpoints, width : int
+        M and d.
+
+    Returns
+    -------
+    list of M float (n, d) and float (n, M), without copying
+    """
+    grads = [rows[:, k * width : (k + 1) * width] for k in range(checkpoints)]
+    return grads, rows[:, checkpoints * width : checkpoints * (width + 1)]
 
 
 def unit_blocks(rows: NDArray[Any], weights: NDArray[np.float64]) -> Float:

@@ -24,8 +24,15 @@ READING = frozenset({"text_template", "source_column"})
 ALWAYS = READING | {"representation"}
 
 
-def resolve(config: FeatureConfig, default: str) -> dict[str, Any]:
+def resolve(config: FeatureConfig, default: str, more: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the fields of a configuration that its representation decides, defaults filled in.
+
+    Parameters
+    ----------
+    default : str
+        The representation where the configuration names none.
+    more : frozenset of str
+        Fields that something else of the run takes.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def resolve(config: FeatureConfig, default: str) -> dict[str, Any]:
         raise InputError(f"--representation {name} does not exist; use one of {', '.join(REPRESENTATIONS)}")
     about = REPRESENTATIONS[name]
     for field in FeatureConfig.model_fields:
-        if field not in ALWAYS | about.options and _given(config, field):
+        if field not in ALWAYS | about.options | more and _given(config, field):
             raise InputError(f"{option_name(field)} does not apply to --representation {name}; leave it out")
     for need in filter(None, (about.needs, "model" if name == "endpoint" else None)):
         if getattr(config, need) is None and not (need == "model" and config.checkpoints):
@@ -79,15 +86,16 @@ def _gradient_fields(config: FeatureConfig) -> dict[str, Any]:
     for field, used, where in (
         ("momentum", optimizer == "adam", "--optimizer adam"),
         ("less_compat", optimizer == "adam", "--optimizer adam"),
-        ("combine", config.checkpoints is not None, "--checkpoints"),
         ("beta", target_objective == "dpo", "--target-objective dpo"),
     ):
         if _given(config, field) and not used:
             raise InputError(f"{option_name(field)} applies to {where} only; leave it out")
-    if config.momentum == "centred" and config.store_dtype == "float16":
-        raise InputError(
-            "--store-dtype float16 keeps directions only, and --momentum centred needs lengths; use float32"
-        )
+    if config.store_dtype == "float16":
+        for option, asked in (("--momentum centred", config.momentum), ("--combine separate", config.combine)):
+            if option.endswith(asked):
+                raise InputError(
+                    f"--store-dtype float16 keeps directions only, and {option} needs lengths; use float32"
+                )
     return {"dim": config.dim or GRADIENT_DIM, "optimizer": optimizer, "target_objective": target_objective}
 
 
@@ -140,9 +148,9 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
 
     tuned = None
     if config.checkpoints is not None:
-        from tasksift.represent.checkpoints import load_tuned, read_tuned
+        from tasksift.represent.checkpoints import load_tuned, read_all
 
-        tuned = read_tuned(config.checkpoints)
+        tuned = read_all(config.checkpoints)
         causal = load_tuned(tuned, base=config.model, **options)
     else:
         assert config.model is not None
@@ -172,6 +180,7 @@ def _of_language_model(config: FeatureConfig) -> Embedder:
             metrics=_metrics(config),
             max_length=longest,
             score=config.score,
+            stride=config.stride,
             checkpoints=[partial(apply, causal.model, each) for each in checkpoints],
             checkpoints_identity=[each.digest for each in checkpoints] or None,
         )

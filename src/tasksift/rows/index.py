@@ -30,6 +30,10 @@ from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
 
 
+_COLUMNS = {"source": np.int32, "tokens": np.int32, "group": np.int32, "number": np.float64}
+"""What an index keeps of every row besides its key."""
+
+
 class PoolIndex:
     """The rows of a pool, numbered in the order of the input.
 
@@ -47,11 +51,16 @@ class PoolIndex:
         The source of every row; None when there is only one.
     tokens : int32 (n,) or None
         Tokens of every row, None when the rows have no text.
+    group_names : sequence of str
+    groups : int32 (n,) or None
+        The group of every row, into `group_names`, where a column of groups was named.
+    numbers : float64 (n,) or None
+        A number of every row, where a column of numbers was named.
 
     Notes
     -----
-    A row takes 24 bytes with its rank (28 in a pool with copies), 8 more when it has text, and those of its id if that
-    is the user's.
+    A row takes 24 bytes with its rank (28 in a pool with copies), 8 more when it has text, 4 for a group, 8 for a number,
+    and those of its id if that is the user's.
     """
 
     def __init__(
@@ -62,12 +71,16 @@ class PoolIndex:
         source_names: list[str],
         source_codes: NDArray[np.int32] | None = None,
         tokens: NDArray[np.int32] | None = None,
+        group_names: Sequence[str] = (),
+        groups: NDArray[np.int32] | None = None,
+        numbers: NDArray[np.float64] | None = None,
     ) -> None:
         self.keys = keys
         self.digest = digest
         self.files = files
         self.source_names = source_names
         self.tokens = tokens
+        self.group_names, self.groups, self.numbers = list(group_names), groups, numbers
         self._source_codes = source_codes
 
     def __len__(self) -> int:
@@ -134,10 +147,12 @@ class PoolIndex:
         columns = {"key": self.keys}
         if isinstance(self.keys, np.ndarray):
             columns["key"] = pa.Array.from_buffers(pa.binary(DIGEST_BYTES), n, [None, pa.py_buffer(self.keys)])
-        for name, column in (("source", self._source_codes), ("tokens", self.tokens)):
+        more = (self._source_codes, self.tokens, self.groups, self.numbers)
+        for name, column in zip(_COLUMNS, more, strict=True):
             if column is not None:
                 columns[name] = pa.array(column)
-        facts = {"digest": self.digest, "files": self.files, "sources": self.source_names}
+        names = {"sources": self.source_names, "groups": self.group_names}
+        facts = {"digest": self.digest, "files": self.files, **names}
         part = path.with_suffix(".part")
         table = pa.table(columns).replace_schema_metadata({"index": json.dumps(facts)})
         pq.write_table(table, part, compression="zstd", use_dictionary=False)
@@ -149,7 +164,7 @@ class PoolIndex:
         with pq.ParquetFile(path) as file:
             n, names = file.metadata.num_rows, file.schema_arrow.names
             facts = json.loads(file.schema_arrow.metadata[b"index"])
-            numbers = {name: np.empty(n, dtype=np.int32) for name in ("source", "tokens") if name in names}
+            numbers = {name: np.empty(n, dtype=kind) for name, kind in _COLUMNS.items() if name in names}
             made = pa.types.is_fixed_size_binary(file.schema_arrow.field("key").type)
             keys = np.empty((n if made else 0, 2), dtype=np.uint64)
             given: list[pa.Array] = []
@@ -172,6 +187,9 @@ class PoolIndex:
             facts["sources"],
             numbers.get("source"),
             numbers.get("tokens"),
+            facts["groups"],
+            numbers.get("group"),
+            numbers.get("number"),
         )
 
     @cached_property
@@ -192,6 +210,8 @@ def build_index(
     *,
     id_column: str | None = None,
     source_column: str | None = None,
+    group_column: str | None = None,
+    score_column: str | None = None,
     see: Callable[[Scanned], None] = lambda part: None,
 ) -> PoolIndex:
     """Read the pool once and index it; `see` is shown every batch in passing.
@@ -205,12 +225,19 @@ def build_index(
     # Arrays of the standard library grow in place.
     source_codes, tokens, digests = array("i"), array("i"), bytearray()
     user_ids: list[pa.Array] = []
+    groups: dict[str, int] = {}
+    group_codes, numbers = array("i"), array("d")
     sizes = [0] * len(files)
     content = ContentDigest()
-    for part in scan(list(files), reader, counter, id_column=id_column, source_column=source_column):
+    for part in scan(
+        list(files), reader, counter, id_column=id_column, source_column=source_column, group_column=group_column,
+        score_column=score_column,
+    ):  # fmt: skip
         sizes[part.file] += len(part.texts)
         source_codes.extend(sources.setdefault(name, len(sources)) for name in part.sources)
         tokens.extend(part.tokens)
+        group_codes.extend(groups.setdefault(name, len(groups)) for name in part.groups or ())
+        numbers.extend(part.numbers or ())
         some = b"".join(part.digests)
         content.add(some)
         if part.user_ids is None:
@@ -228,6 +255,9 @@ def build_index(
         list(sources),
         np.frombuffer(source_codes, dtype=np.int32) if len(sources) > 1 else None,
         np.frombuffer(tokens, dtype=np.int32),
+        list(groups),
+        np.frombuffer(group_codes, dtype=np.int32) if group_column is not None else None,
+        np.frombuffer(numbers, dtype=np.float64) if score_column is not None else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,10 @@ class Scanned:
         Tokens of each text.
     user_ids : list of str or None
         The column of ids, where one was named.
+    groups : list of str or None
+        The column of groups, where one was named.
+    numbers : list of float or None
+        The column of numbers, where one was named.
     """
 
     file: int
@@ -43,6 +48,8 @@ class Scanned:
     digests: list[bytes]
     tokens: list[int]
     user_ids: list[str] | None = None
+    groups: list[str] | None = None
+    numbers: list[float] | None = None
 
 
 def scan(
@@ -52,6 +59,8 @@ def scan(
     *,
     id_column: str | None = None,
     source_column: str | None = None,
+    group_column: str | None = None,
+    score_column: str | None = None,
     batch_rows: int = 2048,
 ) -> Iterator[Scanned]:
     """Read every row of the pool once, in order.
@@ -67,14 +76,16 @@ def scan(
     source_column : str or None
         The column with the source; an empty value counts as ``none``. When not given, the column ``source`` if the
         first row of a file has one, with the file's name for rows that lack it; else the file's name.
+    group_column, score_column : str or None
+        The columns with each row's group, and with a number of each row.
     batch_rows : int
         Rows at a time.
 
     Raises
     ------
     InputError
-        Whatever `read` and `TextReader.read` raise; a named column is missing from a row; an id is empty; there are no
-        files.
+        Whatever `read` and `TextReader.read` raise; a named column is missing from a row; an id is empty; a number is
+        none; there are no files.
     """
     if not files:
         raise InputError("the pool has no rows; name at least one file")
@@ -92,7 +103,10 @@ def scan(
             else:
                 sources = [value or fallback for value in _column(batch, column, "--source-column")]
             ids = None if id_column is None else _column(batch, id_column, "--id-column")
-            yield Scanned(k, batch.start, texts, sources, _digests(batch, sources), counter.count(texts), ids)
+            groups = None if group_column is None else _column(batch, group_column, "--group-column")
+            numbers = None if score_column is None else _numbers(batch, score_column)
+            digests, tokens = _digests(batch, sources), counter.count(texts)
+            yield Scanned(k, batch.start, texts, sources, digests, tokens, ids, groups, numbers)
 
 
 def iter_texts(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 2048) -> Iterator[list[str]]:
@@ -119,6 +133,19 @@ def _column(batch: Batch, name: str, option: str) -> list[str]:
             columns = ", ".join(list(record)[:20])
             raise InputError(f"{batch.where(i)}: there is no column {name!r} (columns: {columns}); correct {option}")
     return [to_string(record[name]) for record in batch.records]
+
+
+def _numbers(batch: Batch, name: str) -> list[float]:
+    numbers = []
+    for i, text in enumerate(_column(batch, name, "--score-column")):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"{batch.where(i)}: {name} is {text!r}, not a number; mend it or correct --score-column")
+        numbers.append(number)
+    return numbers
 
 
 def _digests(batch: Batch, sources: list[str]) -> list[bytes]:

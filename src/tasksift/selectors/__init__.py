@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from tasksift.selectors import nearest, random, round_robin, tsds
+from tasksift.selectors import (
+    adapt,
+    bm25,
+    dsir,
+    facility_location,
+    gradex,
+    less,
+    nearest,
+    random,
+    round_robin,
+    scalar,
+    tarot,
+    trak,
+    tsds,
+    windows,
+)
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
 
 __all__ = [
@@ -12,10 +27,20 @@ __all__ = [
     "Planner",
     "Selector",
     "Size",
+    "adapt",
+    "bm25",
+    "dsir",
+    "facility_location",
+    "gradex",
+    "less",
     "nearest",
     "random",
     "round_robin",
+    "scalar",
+    "tarot",
+    "trak",
     "tsds",
+    "windows",
 ]
 
 SELECTORS: dict[str, Selector] = {
@@ -23,4 +48,16 @@ SELECTORS: dict[str, Selector] = {
     "nearest": nearest.SELECTOR,
     "round-robin": round_robin.SELECTOR,
     "random": random.SELECTOR,
+    "less": less.SELECTOR,
+    "dsdm": trak.SELECTOR,
+    "tarot": tarot.SELECTOR,
+    "tarot-weighted": tarot.WEIGHTED,
+    "scalar": scalar.SELECTOR,
+    "bws": windows.SELECTOR,
+    "dsir": dsir.SELECTOR,
+    "bm25": bm25.SELECTOR,
+    "adapt-infinity": adapt.SELECTOR,
+    "gradex": gradex.SELECTOR,
+    "facility-location": facility_location.SELECTOR,
+    "facility-location-mi": facility_location.TARGETED,
 }

@@ -16,8 +16,8 @@ from tasksift.vectors import Vectors
 
 Int = NDArray[np.int64]
 
-Need = Literal["target", "vectors", "margins", "texts", "scores"]
-"""What a selector may ask for: target rows; vectors; gradients of margins with the margins themselves, checkpoint by
+Need = Literal["target", "vectors", "lengths", "margins", "texts", "scores"]
+"""What a selector may ask for: target rows; vectors; these at their own lengths; gradients of margins with the margins themselves, checkpoint by
 checkpoint; the texts; numbers of each row."""
 
 
@@ -261,6 +261,8 @@ class Selector:
         Whether it can estimate how many rows to take.
     flops : callable
         Its floating-point operations for a `Size`, features not counted.
+    meaning : str
+        What the values of its plans are, in a word or two; empty where they only order the rows.
     """
 
     prepare: Callable[[Context, Mapping[str, Any]], Planner]
@@ -271,6 +273,7 @@ class Selector:
     ignores_copies: bool = False
     sizes_itself: bool = False
     flops: Callable[[Size], float] = one_pass
+    meaning: str = ""
 
     @property
     def needs_features(self) -> bool:

@@ -96,4 +96,5 @@ SELECTOR = Selector(
     "score",
     {"aggregate": Parameter("max", "similarity to the nearest target, or the mean over all", ("max", "mean"))},
     plans_all_rows=True,
+    meaning="similarity",
 )

@@ -58,4 +58,5 @@ SELECTOR = Selector(
     {"balanced": Parameter(False, "equal shares for all sources")},
     needs=frozenset(),
     plans_all_rows=True,
+    flops=lambda size: 0.0,
 )

@@ -1,12 +1,12 @@
-"""Round-robin: the targets take turns, each picking its nearest row that is still free.
+"""Round-robin: the targets, or tasks of several targets, take turns, each picking its nearest row that is still free.
 
 Ivison, Zhang, Brahman, Koh, Dasigi 2025 (arXiv 2503.01807), Algorithm 1 ("next"); their released code differs ("skip").
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,11 @@ def fit(
     *,
     budget: int,
     tie: Tie = "next",
+    tasks: NDArray[np.int64] | None = None,
     order: NDArray[np.int64] | None = None,
     progress: Progress = silent,
 ) -> Plan:
-    """Let the targets pick `budget` rows in turn.
+    """Let the targets, or the tasks, pick `budget` rows in turn.
 
     Parameters
     ----------
@@ -45,6 +46,9 @@ def fit(
     tie : {"next", "skip"}
         What a target does when the row it looks at is taken: go on to its next free one (the paper), or lose the turn
         (the released code).
+    tasks : int64 (m,), optional
+        The task of each target. The tasks then take the turns, in the order of their codes; a row is as near to a task
+        as to the nearest of its targets. Targets of one task only take turns themselves.
     order : int64 (n,), optional
         Rank of every pool row for breaking ties in distance.
 
@@ -55,9 +59,9 @@ def fit(
     Notes
     -----
     Nearness is the L2 distance, which for unit vectors is the order of the cosine. Exact copies are separate rows.
-    Cost: 2·m·n·d operations a search; lists start at a few budgets' share and double when a target runs out.
+    Cost: 2·m·n·d operations a search; lists start at a few budgets' share and double when one runs out.
     """
-    return prepare(pool, target, tie=tie, order=order, progress=progress).plan(budget)
+    return prepare(pool, target, tie=tie, tasks=tasks, order=order, progress=progress).plan(budget)
 
 
 def prepare(
@@ -65,6 +69,7 @@ def prepare(
     target: VectorsLike,
     *,
     tie: Tie = "next",
+    tasks: NDArray[np.int64] | None = None,
     order: NDArray[np.int64] | None = None,
     backend: str = "numpy",
     progress: Progress = silent,
@@ -74,56 +79,118 @@ def prepare(
         raise InputError(f"tie {tie!r} does not exist; use 'next' or 'skip'")
     check_backend(backend)
     vectors, targets = check_pair(pool, target)
-    return Turns(vectors, targets, singletons(vectors, order), tie, backend, progress)
+    members = [np.array([q]) for q in range(len(targets))]
+    if tasks is not None:
+        if np.shape(tasks) != (len(targets),):
+            raise InputError(f"tasks has shape {np.shape(tasks)}; give one task for each of the {len(targets)} targets")
+        codes = np.unique(tasks)
+        if len(codes) > 1:
+            members = [np.flatnonzero(tasks == code) for code in codes]
+    return Turns(vectors, targets, members, singletons(vectors, order), tie, backend, progress)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The rows that one task wants, nearest first: groups, distances, and the target nearest to each."""
+
+    ids: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    targets: NDArray[np.int64]
 
 
 @dataclass
 class Turns:
-    """Targets around a table, with their lists of nearest rows."""
+    """Targets, or tasks, around a table, with their lists of nearest rows."""
 
     pool: Vectors
     targets: NDArray[np.float64]
+    members: list[NDArray[np.int64]]
+    """The targets of each who takes a turn."""
     groups: Groups
     tie: Tie
     backend: str = "numpy"
     progress: Progress = silent
-    found: list[Neighbours] = field(default_factory=list)
+    length: int = 0
+    """Of the lists of the single targets."""
+    wanted: Sequence[Wanted] = ()
 
     def plan(self, budget: int) -> Plan:
         """Pick `budget` rows (fewer only when the pool is smaller)."""
-        n, m = len(self.groups), len(self.targets)
-        length = max(len(self.found[0].ids) if self.found else 0, min(n, 2 * -(-budget // m) + 64))
+        n, m = len(self.groups), len(self.members)
+        length = max(self.length, min(n, 2 * -(-budget // m) + 64))
         while True:
-            if not self.found or len(self.found[0].ids) < length:
-                with self.progress(f"searching {length} neighbours", len(self.pool)) as tick:
-                    self.found = nearest(self.pool, self.groups, self.targets, length, tick, backend=self.backend)
-            picks = take_turns([each.ids for each in self.found], n, min(budget, n), self.tie)
+            if self.length < length:
+                self._search(length)
+            picks = take_turns([each.ids for each in self.wanted], n, min(budget, n), self.tie)
             if picks is not None:
                 break
             length = min(n, 2 * length)
         row = self.groups.representative[picks.rows]
-        where = zip(picks.pickers, picks.places, strict=True)
-        distance = np.array([self.found[q].distances[place] for q, place in where])
+        where = list(zip(picks.pickers, picks.places, strict=True))
+        distance = np.array([self.wanted[q].distances[place] for q, place in where])
+        nearest_target = np.array([self.wanted[q].targets[place] for q, place in where], dtype=np.int64)
         by_row = np.argsort(row)
+        info: dict[str, Any] = {"tie": self.tie, "targets": len(self.targets)}
+        if m < len(self.targets):
+            info["tasks"] = m
         return Plan(
             kind="score",
             selector="round-robin",
             ids=row[by_row],
             values=-picks.turns[by_row].astype(np.float64),
             complete=len(row) == n,
-            links=Links(row[by_row], picks.pickers[by_row], np.zeros(len(row)), distance[by_row]),
-            info={"tie": self.tie, "targets": m},
+            links=Links(row[by_row], nearest_target[by_row], np.zeros(len(row)), distance[by_row]),
+            info=info,
         )
+
+    def _search(self, length: int) -> None:
+        with self.progress(f"searching {length} neighbours", len(self.pool)) as tick:
+            found = nearest(self.pool, self.groups, self.targets, length, tick, backend=self.backend)
+        whole = length >= len(self.groups)
+        self.wanted = [_merge([found[q] for q in each], each, whole) for each in self.members]
+        self.length = length
+
+
+def _merge(lists: list[Neighbours], targets: NDArray[np.int64], whole: bool) -> Wanted:
+    """The rows nearest to any of the targets, as far as no list could still hold a nearer one.
+
+    Cost: a sort of the lists.
+    """
+    ids = np.concatenate([each.ids for each in lists])
+    distances = np.concatenate([each.distances for each in lists])
+    owner = np.repeat(targets, [len(each.ids) for each in lists])
+    if len(lists) == 1:
+        return Wanted(ids, distances, owner)
+    order = np.lexsort((owner, ids, distances))
+    if not whole:
+        # What a list leaves out comes after its last row, in distance and, where that is equal, in group.
+        distance, last = min((each.distances[-1], each.ids[-1]) for each in lists)
+        sure = (distances < distance) | ((distances == distance) & (ids <= last))
+        order = order[sure[order]]
+    _, first = np.unique(ids[order], return_index=True)
+    order = order[np.sort(first)]
+    return Wanted(ids[order], distances[order], owner[order])
 
 
 def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
+    tasks = context.tasks if parameters["turns"] == "tasks" else None
     return prepare(
-        *context.pair(), **parameters, order=context.order, backend=context.backend, progress=context.progress
+        *context.pair(),
+        tie=parameters["tie"],
+        tasks=tasks,
+        order=context.order,
+        backend=context.backend,
+        progress=context.progress,
     ).plan
 
 
 SELECTOR = Selector(
     _prepare,
     "score",
-    {"tie": Parameter("next", "a target whose row is taken goes on to its next, or loses its turn", ("next", "skip"))},
+    {
+        "tie": Parameter("next", "who finds its row taken goes on to its next, or loses its turn", ("next", "skip")),
+        "turns": Parameter(
+            "targets", "who takes turns: every target, or the tasks where there are several", ("targets", "tasks")
+        ),
+    },
 )
