@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 
-
 AUTO = "auto"
 """The budget of a method that estimates how many rows to take."""
 
@@ -48,12 +47,12 @@ class RunConfig(FeatureConfig):
     score_column: str | None = None
     """Column of the pool with a number of each row, in place of a model's losses."""
     scores: str | None = None
-    """Folder in which the numbers that a model gives each row are kept and found again, as `embed -r loss` makes it; by
-    default `scores` in --features."""
+    """Folder in which the numbers that a model gives each row are kept and found again, as `embed -r loss` makes it;
+    by default `scores` in --features."""
     score_model: str | None = None
     """Folder or hub name of the language model whose losses are those numbers; by default --model."""
     decontaminate: int | None = Field(default=None, ge=1)
-    """Leave out pool rows that share a run of so many words with a target or --test row, or equal one; 13 with --test."""
+    """Leave out pool rows that share a run of so many words with a target or --test row; 13 with --test."""
     test: list[str] = Field(default_factory=list)
     """Files with rows that nothing selected may resemble, see --decontaminate."""
     dedup: float | None = Field(default=None, ge=0, lt=1)

@@ -59,8 +59,8 @@ class FeatureConfig(BaseModel):
     """How sketch mixes the two sides of the output layer's gradient: tensor is more accurate at equal size, kron is as
     published."""
     checkpoints: Text | None = None
-    """Folder that `tasksift tune` wrote, or several by commas, of tunes of one model: loss and gradient then look at each
-    of their checkpoints."""
+    """Folder that `tasksift tune` wrote, or several by commas, of tunes of one model: loss and gradient then look at
+    each of their checkpoints."""
     url: str | None = None
     """Where an OpenAI-compatible server answers, such as http://localhost:8000/v1."""
     api_key_env: str | None = None

@@ -97,7 +97,13 @@ def task_means(target: Rows, tasks: NDArray[np.int64]) -> NDArray[np.float64]:
 def margins_of(
     pool: Vectors, target: Rows, checkpoints: int, width: int
 ) -> tuple[list[Vectors], list[Rows], NDArray[np.float64], NDArray[np.float64]]:
-    """Return gradients and values of rows made with ``--combine separate``, as `Margins` has them; sizes as in `split`."""
+    """Return gradients and values of rows made with ``--combine separate``, as `Margins` has them.
+
+    Parameters
+    ----------
+    checkpoints, width : int
+        As in `split`.
+    """
     shards = [split(shard, checkpoints, width) for shard in pool.shards]
     grads = [Vectors([some[k] for some, _ in shards], name="features") for k in range(checkpoints)]
     values = np.concatenate([each for _, each in shards]).astype(np.float64).T

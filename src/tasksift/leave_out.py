@@ -1,5 +1,7 @@
-"""Rows that are left out before anything is selected: the selector is told about the others only, and what it says of
-them is translated back."""
+"""Rows that are left out before anything is selected.
+
+The selector is told about the others only, and what it says of them is translated back.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,9 @@ from tasksift.plan import Plan
 from tasksift.rows.ids import rank_names
 from tasksift.rows.index import PoolIndex, nulls
 
+TURNS = ("round-robin", "bm25-turns")
+"""Selectors whose values are minus the turn at which a row was picked."""
+
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
@@ -113,9 +116,9 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn, meaning: str, tasks:
     Returns
     -------
     pyarrow.Table with ``id``, ``source``, ``file``, ``row`` (position in the file), ``position`` (in the input),
-    ``rank``, ``probability``, ``score``, ``inclusion`` (expected copies in such a draw, null where they are not known), ``weight``, ``copies``,
-    ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``, and ``task``, that of the nearest target, with
-    several tasks.
+    ``rank``, ``probability``, ``score``, ``inclusion`` (expected copies in such a draw, null where they are not known),
+    ``weight``, ``copies``, ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``, and, with several
+    tasks, ``task``: that of the nearest target.
     """
     rows = table.take(pa.array(drawn.ids))
     n = rows.num_rows
@@ -156,7 +159,9 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str
     for k, line in enumerate(rows.to_pylist()):
         near = ""
         if line["nearest_target"] is not None:
-            near = f"nearest to target {line['nearest_target']} (distance {line['distance']:.3f})"
+            # Where likeness is a score that has no distance, links hold minus the score.
+            apart = f"distance {line['distance']:.3f}" if line["distance"] >= 0 else f"score {-line['distance']:.3f}"
+            near = f"nearest to target {line['nearest_target']} ({apart})"
         if plan.kind == "mass":
             count, share = pulls[k] if pulls else (0, 0.0)
             text = near
@@ -167,7 +172,7 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str
                 text = f"{text}, {share:.0%} of it from one"
             if line["density"] is not None and line["density"] > 1.05:
                 text = f"{text}; shares its place with {line['density'] - 1:.1f} near-copies"
-        elif plan.selector == "round-robin":
+        elif plan.selector in TURNS:
             text = f"picked at turn {1 - int(line['score'])}; {near}"
         else:
             value = f"{meaning} {line['score']:.4g}, " if meaning else ""

@@ -29,7 +29,6 @@ from tasksift.rows.sources import PoolFile
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
 
-
 _COLUMNS = {"source": np.int32, "tokens": np.int32, "group": np.int32, "number": np.float64}
 """What an index keeps of every row besides its key."""
 
@@ -59,8 +58,8 @@ class PoolIndex:
 
     Notes
     -----
-    A row takes 24 bytes with its rank (28 in a pool with copies), 8 more when it has text, 4 for a group, 8 for a number,
-    and those of its id if that is the user's.
+    A row takes 24 bytes with its rank (28 in a pool with copies), 8 more when it has text, 4 for a group, 8 for a
+    number, and those of its id if that is the user's.
     """
 
     def __init__(

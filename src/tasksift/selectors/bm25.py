@@ -88,7 +88,7 @@ class Index:
         row = picks.rows[by_row]
         return Plan(
             kind="score",
-            selector="bm25",
+            selector="bm25-turns",
             ids=row,
             values=-picks.turns[by_row].astype(np.float64),
             complete=len(row) == n,
@@ -242,4 +242,5 @@ SELECTOR = Selector(
     },
     needs=frozenset({"target", "texts"}),
     flops=lambda size: 2.0 * size.rows * size.tokens,
+    meaning="BM25 score",
 )

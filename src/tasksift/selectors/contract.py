@@ -17,8 +17,8 @@ from tasksift.vectors import Vectors
 Int = NDArray[np.int64]
 
 Need = Literal["target", "vectors", "lengths", "margins", "texts", "scores"]
-"""What a selector may ask for: target rows; vectors; these at their own lengths; gradients of margins with the margins themselves, checkpoint by
-checkpoint; the texts; numbers of each row."""
+"""What a selector may ask for: target rows; vectors; these at their own lengths; gradients of margins with the margins
+themselves, checkpoint by checkpoint; the texts; numbers of each row."""
 
 
 @dataclass(frozen=True)
