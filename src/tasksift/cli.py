@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasksift import __version__
+from tasksift.cli_lifelong import add_lifelong
 from tasksift.cli_options import FILTERS, INPUT, KNOBS, OUTPUT, REPRESENTATION, option, with_features
 from tasksift.cli_tune import add_tune
 from tasksift.config import RunConfig, help_of
@@ -261,6 +262,7 @@ def demo(
 
 
 add_tune(app, _answering, lambda quiet: _voices(quiet))
+add_lifelong(app, _answering, lambda quiet: _voices(quiet))
 
 
 def _voices(quiet: bool) -> tuple[Progress, Callable[[str], None]]:

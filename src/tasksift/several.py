@@ -15,6 +15,9 @@ from tasksift.vectors import Vectors
 
 Int = NDArray[np.int64]
 
+ROUNDING = 1e-9
+"""Below this, what a task is ahead of its share is rounding."""
+
 
 def prepare_each(
     selector: Selector, context: Context, parameters: Mapping[str, Any], shares: NDArray[np.float64]
@@ -22,8 +25,8 @@ def prepare_each(
     """Prepare a selector for each task by itself and join the plans.
 
     Plans of probabilities are mixed in the tasks' shares, so that each task's expected part of any draw is its share.
-    Plans of anything else are merged to one ranking: the task that is furthest behind its share takes its best row
-    that is still free, so that the first k rows hold each task's share of k, rounded down or up.
+    Plans of anything else are merged to one ranking: tasks take turns by their shares, each its best row that is still
+    free, so that the first k rows hold each task's share of k, rounded down or up, while every task has rows.
 
     Parameters
     ----------
@@ -101,8 +104,11 @@ def _merged(plans: list[Plan], shares: NDArray[np.float64], context: Context, bu
     turn = 0
     while turn >= 0 and len(rows) < budget:
         turn = -1
-        # Furthest behind first; a task without a free row passes.
-        for task in np.lexsort((np.arange(len(plans)), count - shares * (len(rows) + 1))):
+        # Whoever must be served soonest lest it fall a whole row behind, of those whose share is not reached, ties to
+        # the furthest behind: alone, this fails with five tasks. A task without a free row passes.
+        ahead = count - shares * (len(rows) + 1)
+        due = np.ceil((count + 1) / shares - ROUNDING)
+        for task in np.lexsort((np.arange(len(plans)), ahead, due, ahead > -ROUNDING)):
             wanted = ranked[task]
             while at[task] < len(wanted) and taken[wanted[at[task]]]:
                 at[task] += 1

@@ -93,5 +93,6 @@ def parse_weights(text: str, names: Sequence[str]) -> NDArray[np.float64]:
     if len(found) != len(names):
         raise InputError(f"--task-weights {text} has {len(found)} weights; {how}")
     weights = np.array([found[name] for name in names])
+    weights /= weights.max()  # whose sum is finite
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
