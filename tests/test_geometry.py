@@ -146,3 +146,94 @@ def test_directions_are_scaled_as_they_are_read(tmp_path):
     np.testing.assert_allclose(rows_of(towards), [[0.6, 0.8, 0]], atol=1e-7)
     assert not list(tmp_path.iterdir())
     assert geometries.CLIP == 4
+
+
+def gradients(**options):
+    return RunConfig.create(representation="gradient", model="m", **{"optimizer": "sgd", **options})
+
+
+def test_means_of_tasks():
+    rng = np.random.default_rng(5)
+    target, tasks = rng.normal(size=(7, 3)).astype(np.float32), np.array([2, 0, 1, 2, 2, 0, 1])
+    expected = [target[tasks == k].astype(np.float64).mean(axis=0) for k in range(3)]
+    np.testing.assert_allclose(geometries.task_means(target, tasks), expected, rtol=1e-12)
+    assert geometries.task_means(np.empty((0, 3)), tasks[:0]).shape == (0, 3)
+
+
+def test_a_task_of_concatenated_checkpoints_is_less(tmp_path):
+    """max over tasks of sum_i w_i cos(mean gradient of the task, step of the row): LESS, equation 3 and section 4.2."""
+    rng, dim = np.random.default_rng(6), 5
+    pool, raw = adams(dim=dim), rng.normal(size=(4, 2 * dim)) * [*[1.0] * dim, *[30.0] * dim]
+    raw *= np.array([1, 100, 1, 1])[:, None]  # long gradients weigh more in a mean
+    target, tasks = np.hstack([raw, np.zeros((4, 1))]).astype(np.float32), np.array([0, 0, 1, 1])
+    expected = np.zeros((2, 30))
+    stored = pool.copy()
+    for k, weight in enumerate(WEIGHTS):
+        block = slice(k * dim, (k + 1) * dim)
+        means = np.stack([raw[:2, block].mean(axis=0), raw[2:, block].mean(axis=0)])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        steps = pool[:, block].astype(np.float64)
+        length = np.linalg.norm(steps, axis=1, keepdims=True)
+        steps = np.divide(steps, length, out=np.zeros_like(steps), where=length > 0)
+        stored[:, block] = np.sqrt(weight) * steps
+        expected += weight * means @ steps.T
+    config, embedder = gradients(), SimpleNamespace(weights=WEIGHTS)
+    found = geometries.geometry(config, embedder, Vectors([stored[:9], stored[9:]]), target, tasks, tmp_path)
+    np.testing.assert_allclose(rows_of(found.task_target) @ rows_of(found.pool).T, expected, atol=1e-6)
+    # The mean of the targets' directions would be another one.
+    directions = np.stack([rows_of(found.target)[tasks == k].mean(axis=0) for k in range(2)])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    assert (directions @ rows_of(found.task_target).T).diagonal().min() < 0.99
+
+
+def test_lengths_are_what_was_stored_without_the_axis_of_rows_that_say_nothing(tmp_path):
+    pool = adams(checkpoints=1)
+    target = 3 * pool[:2]
+    for config in (gradients(combine="mean"), RunConfig.create(representation="hidden", model="m")):
+        found = geometries.geometry(
+            config, SimpleNamespace(weights=np.ones(1)), Vectors([pool[:7], pool[7:]]), target, np.zeros(2, int), tmp_path
+        )
+        np.testing.assert_array_equal(rows_of(found.lengths), pool[:, :-1])
+        np.testing.assert_array_equal(rows_of(found.target_lengths), target[:, :-1])
+        assert not rows_of(found.lengths)[[3, 17]].any()
+        np.testing.assert_allclose(np.linalg.norm(rows_of(found.pool), axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("checkpoints", [1, 3])
+def test_separate_checkpoints_leave_values_and_the_last_axis_out(tmp_path, checkpoints):
+    """The columns are gradients of every checkpoint, their values, and the axis of rows that say nothing."""
+    rng, dim, n = np.random.default_rng(7), 4, 12
+    grads, values = rng.normal(size=(n, checkpoints * dim)), 100 * rng.normal(size=(n, checkpoints))
+    grads[5], values[5] = 0, 0
+    nothing = (np.arange(n) == 5)[:, None]
+    pool = np.hstack([grads, values, nothing]).astype(np.float32)
+    target, tasks = pool[[1, 2, 3]] * 2, np.array([0, 1, 1])
+    config, embedder = gradients(combine="separate"), SimpleNamespace(weights=np.ones(checkpoints) / checkpoints)
+    shards = Vectors([pool[:5], pool[5:6], pool[6:]])
+    found = geometries.geometry(config, embedder, shards, target, tasks, tmp_path)
+    kept = pool[:, : checkpoints * dim].astype(np.float64)
+    length = np.linalg.norm(kept, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows_of(found.pool), kept / np.where(length > 0, length, 1), atol=1e-6)
+    np.testing.assert_array_equal(rows_of(found.lengths), kept)
+    np.testing.assert_array_equal(rows_of(found.target_lengths), 2 * kept[[1, 2, 3]])
+    mean = kept[[2, 3]].mean(axis=0)
+    np.testing.assert_allclose(rows_of(found.task_target)[1], mean / np.linalg.norm(mean), rtol=1e-6)
+    pools, targets, pool_values, target_values = geometries.margins_of(shards, target, checkpoints, dim)
+    for k in range(checkpoints):
+        block = slice(k * dim, (k + 1) * dim)
+        np.testing.assert_array_equal(np.concatenate(pools[k].shards), pool[:, block])
+        np.testing.assert_array_equal(targets[k], target[:, block])
+        assert not pools[k].normalize
+    np.testing.assert_array_equal(pool_values, values.T.astype(np.float32))
+    np.testing.assert_array_equal(target_values, 2 * values[[1, 2, 3]].T.astype(np.float32))
+    assert pool_values.dtype == target_values.dtype == np.float64
+
+
+def test_scalars_of_a_task_are_averaged_as_they_are_compared(tmp_path):
+    rng = np.random.default_rng(8)
+    pool, target = rng.normal(size=(20, 2)).astype(np.float32), rng.normal(size=(4, 2)).astype(np.float32)
+    tasks = np.array([0, 1, 0, 1])
+    found = geometries.geometry(losses(), SimpleNamespace(), Vectors(pool), target, tasks, tmp_path)
+    expected = np.stack([rows_of(found.target)[tasks == k].mean(axis=0) for k in range(2)])
+    np.testing.assert_allclose(rows_of(found.task_target), expected, rtol=1e-6)
+    assert not found.task_target.normalize

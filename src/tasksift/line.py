@@ -44,6 +44,7 @@ from tasksift.selectors.contract import Texts
 from tasksift.several import prepare_each
 from tasksift.targets import Targets, read_targets, unnamed
 from tasksift.vectors import Vectors
+from tasksift.warm_up import FOLDER, warm_up, warms_up
 from tasksift.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -87,31 +88,37 @@ class Line:
         self.from_model = config.representation not in (None, "tfidf")
         self.notes: list[str] = []
 
-    def run(self, force: bool) -> Selection:
-        """Go along the line; `force` replaces features of another pool in the folders given for them."""
+    def run(self) -> Selection:
+        """Go along the line. Features of something else in the folders given for them are refused, never replaced."""
+        asked, counter = self.config, TokenCounter(self.config.tokenizer)
+        if warms_up(asked):
+            place = Path(asked.features) if asked.features is not None else self.work.folder
+            self.config = warm_up(asked, self.files, place / FOLDER, self.progress, self.say)
         config = self.config
-        counter = TokenCounter(config.tokenizer)
         targets = read_targets(config, self.target_files)
         given = given_vectors(config, self.progress) if config.vectors is not None else None
         if given is not None:
             targets = self._match_targets(*given, targets)
-        losses = score_config(config, self.parameters.get("metric")) if scored(config) else None
         embedder = open_embedder(config, self.say) if self.from_model else None
-        if embedder is not None and config.features is not None and not force:
+        if embedder is not None and config.features is not None:
             check_store(config, Path(config.features), embedder)
+        losses = score_config(config, self.parameters.get("metric")) if scored(config) else None
+        scorer = open_embedder(losses, self.say) if losses is not None else None
+        kept_scores = score_folder(config)
+        if losses is not None and scorer is not None and kept_scores is not None:
+            check_store(losses, kept_scores, scorer)
         self._announce(given[0] if given else None, embedder, len(targets.tasks))
         index = self._index(given[0] if given else None, counter)
         check_budget(config, index)
-        features = self._features(given, index, embedder, targets, force)
+        features = self._features(given, index, embedder, targets)
         context = self._context(index, features, targets)
-        if losses is not None:
-            folder = score_folder(config) or self.work.folder / "scores"
+        if losses is not None and scorer is not None:
+            folder = kept_scores or self.work.folder / "scores"
             keys = KeyFile.load(self.work.folder / KEYS)
             with writing(folder):
                 numbers, names = model_scores(
-                    losses, folder, self.files, self.reader, keys, self.progress, self.say,
-                    force=force or score_folder(config) is None,
-                )  # fmt: skip
+                    losses, folder, self.files, self.reader, keys, scorer, self.progress, force=kept_scores is None
+                )
             context = replace(context, scores=numbers, score_names=names)
         texts = [example.text for example in targets.examples]
         left_out = LeaveOut(config, index, self.work, self.progress)
@@ -138,7 +145,7 @@ class Line:
         )  # fmt: skip
         manifest["selection"] = summarize(record, drawn.method, config)
         kept = [text[:TARGET_CHARACTERS] for text in texts] or [f"target vector {k}" for k in range(len(targets.tasks))]
-        return Selection(config, plan, table, record, kept, manifest, self.files, left_out.table(), tasks)
+        return Selection(asked, plan, table, record, kept, manifest, self.files, left_out.table(), tasks)
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -160,7 +167,6 @@ class Line:
         index: PoolIndex,
         embedder: Embedder | None,
         targets: Targets,
-        force: bool,
     ) -> Features | None:
         """The vectors of pool and targets, where there are any."""
         config = self.config
@@ -171,7 +177,7 @@ class Line:
         if not self.selector.needs_features:
             return None
         folder = Path(config.features) if config.features else self.work.folder / "features"
-        force = force or config.features is None
+        force = config.features is None
         with writing(folder):
             if embedder is None:
                 sample = self.work.folder / "sample.json"

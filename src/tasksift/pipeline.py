@@ -85,7 +85,7 @@ def run(
     check_inputs(config, files, targets)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="tasksift-") as folder:
-            return Line(config, files, targets, tests, Workspace(Path(folder)), progress, say).run(force)
+            return Line(config, files, targets, tests, Workspace(Path(folder)), progress, say).run()
     out = Path(out)
     key = {
         "config": config.model_dump(),
@@ -106,7 +106,7 @@ def run(
         resumed = work_folder(out).is_dir()
         work = Workspace(work_folder(out))
         try:
-            selection = Line(config, files, targets, tests, work, progress, say).run(force)
+            selection = Line(config, files, targets, tests, work, progress, say).run()
             with progress("writing", 0):
                 publish(selection, out, force=force, work=work, key=key)
             written = json.loads((run_folder(out) / "manifest.json").read_text(encoding="utf-8"))

@@ -28,6 +28,8 @@ class Preset:
         name a column of the pool instead.
     options : mapping
         Options of the representation that differ from its defaults.
+    warm_up : bool
+        Whether the model is tuned on a part of the pool first, unless the user brings checkpoints.
     """
 
     selector: str
@@ -39,6 +41,7 @@ class Preset:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     scores: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    warm_up: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preset as plain data."""
@@ -128,21 +131,23 @@ PRESETS: dict[str, Preset] = {
         "less",
         "gradient",
         "the rows on which a step of Adam would lower the loss of some task the most",
-        "a causal language model, its checkpoints from tasksift tune, targets with answers",
+        "a causal language model, or its checkpoints from tasksift tune; targets with answers",
         "checkpoints·4·parameters·tokens operations a row, after training on 5 % of the rows",
         "Xia, Malladi, Gururangan, Arora, Chen. LESS: Selecting Influential Data for Targeted Instruction Tuning. "
         "ICML 2024. arXiv 2402.04333",
         options={"optimizer": "adam"},
+        warm_up=True,
     ),
     "rose": Preset(
         "less",
         "gradient",
         "the same for preferences: the rows that pull the model to the chosen answers of the targets",
-        "a causal language model, its checkpoints from tasksift tune, targets with a chosen and a rejected answer",
+        "a causal language model, or its checkpoints from tasksift tune; targets with a chosen and a rejected answer",
         "as less",
         "Wu, Zhang, Jiao, Ma, Liu, Yu, Zhang, Yu, Xu. ROSE: A Reward-Oriented Data Selection Framework for LLM "
         "Task-Specific Instruction Tuning. Findings of EMNLP 2025. arXiv 2412.00631",
         options={"optimizer": "adam", "target_objective": "dpo"},
+        warm_up=True,
     ),
     "rds+": Preset(
         "round-robin",
@@ -272,6 +277,7 @@ PRESETS: dict[str, Preset] = {
         "4·parameters·tokens operations a row, k-means, and a sort",
         "Maharana, Yoon, Chen, Bansal. Adapt-∞: Scalable Continual Multimodal Instruction Tuning via Dynamic Data "
         "Selection. ICLR 2025. arXiv 2410.10636",
+        {"scorers": "perplexity,el2n,entropy"},
         scores="perplexity,el2n,entropy",
     ),
     "gradex": Preset(

@@ -23,6 +23,7 @@ from tasksift.rows.index import PoolIndex
 from tasksift.scores import COLUMN, OPTIONS, scored
 from tasksift.selectors import SELECTORS
 from tasksift.several import joined_kind
+from tasksift.warm_up import FOLDER, warms_up
 
 KNOBS = ("alpha", "scale", "breadth", "sigma")
 """Fields of a configuration that are parameters of some selectors only."""
@@ -56,7 +57,9 @@ def settle(config: RunConfig) -> RunConfig:
     # How many numbers are kept is nothing of the method.
     size = {field: method.pop(field) for field in ("dim",) if field in method}
     merged = RunConfig.create(**{**config.model_dump(), **size, **stored, **method, **own})
-    return RunConfig.create(**{**merged.model_dump(), **resolve(merged, default, more)})
+    # Checkpoints that the run itself will make count as given.
+    given = merged.model_copy(update={"checkpoints": FOLDER}) if warms_up(merged) else merged
+    return RunConfig.create(**{**merged.model_dump(), **resolve(given, default, more)})
 
 
 def selector_parameters(config: RunConfig) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
-from tasksift.model_features import check_store, model_store, stored_options
+from tasksift.model_features import model_store, stored_options
 from tasksift.presets import get_preset
 from tasksift.progress import Progress
-from tasksift.represent import REPRESENTATIONS
+from tasksift.represent import REPRESENTATIONS, Embedder
 from tasksift.represent.loss import METRICS
-from tasksift.represent.opening import open_embedder, resolve
+from tasksift.represent.opening import resolve
 from tasksift.rows import PoolFile, TextReader
 from tasksift.vectors import Vectors
 
@@ -56,8 +55,10 @@ def score_config(config: RunConfig, metric: str | None) -> RunConfig:
         chosen |= {"model": config.score_model}
         chosen.pop("revision", None)
     wanted = (get_preset(config.preset).scores or "").split(",")
-    wanted = list(dict.fromkeys([*wanted, *([metric] if metric in METRICS else [])]))
-    values = {**stored, "metrics": stored.get("metrics") or ",".join(wanted), **chosen}
+    # One pass gives all of the usual ones, and whoever looks at the folder next may want another.
+    usual = FeatureConfig.model_fields["metrics"].default.split(",") if folder is not None else []
+    stored.setdefault("metrics", ",".join(dict.fromkeys([*usual, *wanted, *([metric] if metric in METRICS else [])])))
+    values = {**stored, **chosen}
     if values.get("model") is None and values.get("checkpoints") is None:
         raise InputError(
             f"--preset {config.preset} needs {', '.join(wanted)} of each row: give --model or --score-model, a causal "
@@ -82,20 +83,22 @@ def model_scores(
     files: list[PoolFile],
     reader: TextReader,
     keys: NDArray[np.uint64],
+    embedder: Embedder,
     progress: Progress,
-    say: Callable[[str], None],
     *,
     force: bool,
 ) -> tuple[Vectors, tuple[str, ...]]:
-    """Compute the numbers of a pool, or find them in `folder`; `config` is that of `score_config`.
+    """Compute the numbers of a pool, or find them in `folder`; parameters as in `model_store`.
+
+    Parameters
+    ----------
+    config : RunConfig
+        That of `score_config`, of which `embedder` was made.
 
     Returns
     -------
     Vectors (n, s) and the names of its columns
     """
-    embedder = open_embedder(config, say)
-    if not force:
-        check_store(config, folder, embedder)
     store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
     names: tuple[str, ...] = embedder.names  # type: ignore[attr-defined]
     return store.open(), names

@@ -104,8 +104,8 @@ def _merged(plans: list[Plan], shares: NDArray[np.float64], context: Context, bu
     turn = 0
     while turn >= 0 and len(rows) < budget:
         turn = -1
-        # Whoever must be served soonest lest it fall a whole row behind, of those whose share is not reached, ties to
-        # the furthest behind: alone, this fails with five tasks. A task without a free row passes.
+        # The first to be a whole row short unless it is served, of those whose share is not reached; ties to the furthest
+        # behind. Always serving the furthest behind fails with five tasks. A task without a free row passes.
         ahead = count - shares * (len(rows) + 1)
         due = np.ceil((count + 1) / shares - ROUNDING)
         for task in np.lexsort((np.arange(len(plans)), ahead, due, ahead > -ROUNDING)):

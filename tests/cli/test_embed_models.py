@@ -136,7 +136,7 @@ def test_another_way_is_refused_by_name(base: str, models: Path, tunes: Path, he
         said = line(tasksift(*embed, *change, "-o", "features"))
         assert said.startswith("tasksift: features holds other features (")
         assert words in said
-        assert said.endswith("choose another folder or pass --force\n")
+        assert said.endswith("choose another folder, or replace them by tasksift embed --force\n")
         assert snapshot(here / "features") == there
         if change[0] not in ("-r", "--checkpoints"):  # these may need what the folder does not say
             select = ["select", "pool.jsonl", "-t", "target.jsonl", "-b", 4, "-o", "picked.jsonl", "--quiet"]

@@ -15,7 +15,7 @@ from small_models import make_examples, make_gpt2, make_llama, save  # noqa: E40
 
 from tasksift.errors import InputError  # noqa: E402
 from tasksift.represent.chat import ChatTokens  # noqa: E402
-from tasksift.represent.checkpoints import apply, load_tuned, read_tuned  # noqa: E402
+from tasksift.represent.checkpoints import apply, load_tuned, read_all, read_tuned, tuned_folders  # noqa: E402
 from tasksift.represent.forward import batches, predict  # noqa: E402
 from tasksift.represent.models import load_causal  # noqa: E402
 from tasksift.represent.preconditioner import adam_direction  # noqa: E402
@@ -191,3 +191,43 @@ def test_folders_that_are_no_tune_are_refused(copy, tmp_path):
     shutil.rmtree(copy / "epoch-2")
     with pytest.raises(InputError, match="epoch-2 is missing"):
         read_tuned(copy)
+
+
+def test_several_tunes_of_one_model_are_one(copy, tmp_path):
+    other = shutil.copytree(copy, tmp_path / "other")
+    rename = json.loads((other / "tune.json").read_text())
+    rename["checkpoints"] = rename["checkpoints"][:1]
+    (other / "tune.json").write_text(json.dumps(rename))
+    both = read_all(f"{copy}, {other}")
+    folders = [*(copy / f"epoch-{k}" for k in (1, 2)), other / "epoch-1"]
+    assert [each.folder for each in both.checkpoints] == folders
+    assert (both.folder, both.record) == (read_tuned(copy).folder, read_tuned(copy).record)
+    assert both.checkpoints[2].weights().keys() == both.checkpoints[0].weights().keys()
+    loaded = load_tuned(both)
+    for name, value in both.checkpoints[-1].weights().items():
+        assert torch.equal(dict(loaded.model.named_parameters())[name], value)
+    assert [each.folder for each in read_all(str(copy)).checkpoints] == folders[:2]
+
+
+def test_a_folder_with_a_comma_in_its_name_is_one(copy, tmp_path):
+    moved = copy.rename(tmp_path / "a,b")
+    assert tuned_folders(str(moved)) == [str(moved)]
+    assert len(read_all(str(moved)).checkpoints) == 2
+    assert tuned_folders("one, two,three") == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("what", ["models", "methods", "parameters"])
+def test_tunes_that_do_not_belong_together(copy, tmp_path, what):
+    other = shutil.copytree(copy, tmp_path / "other")
+    record = json.loads((other / "tune.json").read_text())
+    if what == "models":
+        record["model"]["digest"] = "f" * 16
+    elif what == "methods":
+        record["settings"]["method"] = "full"
+    else:
+        record["parameters"] = record["parameters"][1:]
+    (other / "tune.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"--checkpoints: .*tuned and .*other are tunes of different {what}$"):
+        read_all(f"{copy},{other}")
+    with pytest.raises(InputError, match="nowhere is not there, so it is no finished tune"):
+        read_all(f"{copy},{tmp_path / 'nowhere'}")

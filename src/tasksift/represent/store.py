@@ -89,7 +89,7 @@ class FeatureStore:
                 if not force:
                     raise InputError(
                         f"{self.folder} holds features of other rows, from row {other} of the pool on (rows may only "
-                        "be appended); choose another folder or pass --force"
+                        "be appended); choose another folder, or replace them by tasksift embed --force"
                     )
                 self._drop()
                 self.spans, _ = self._cut()
@@ -225,7 +225,9 @@ class FeatureStore:
             found = {"representation": found["representation"]}
         if found:
             named = "; ".join(found.values())
-            raise InputError(f"{self.folder} holds other features ({named}); choose another folder or pass --force")
+            raise InputError(
+                f"{self.folder} holds other features ({named}); choose another folder, or replace them by tasksift embed --force"
+            )
 
 
 def open_store(folder: Path) -> Vectors:
