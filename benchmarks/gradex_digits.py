@@ -26,8 +26,8 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from tasksift.selectors.group_ranking import balanced_subsets, ensemble_scores
-from tasksift.selectors.subset_estimates import Estimate, Linearised, target_loss
+from tasksift.selectors.gradex_estimates import Estimate, Linearised, target_loss
+from tasksift.selectors.gradex_ranking import balanced_subsets, ensemble_scores
 
 Float = NDArray[np.float64]
 

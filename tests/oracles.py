@@ -84,6 +84,14 @@ def lp_value(d, rho, alpha, scale, *, two_sided=False):
     return result.fun
 
 
+def cheapest_transport(cost, a=None, b=None):
+    """The cost of the cheapest plan with marginals a and b, uniform by default, by linear programming."""
+    p, q = cost.shape
+    a, b = (np.full(k, 1 / k) if x is None else x for k, x in ((p, a), (q, b)))
+    rows, columns = np.kron(np.eye(p), np.ones(q)), np.kron(np.ones(p), np.eye(q))
+    return linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=np.append(a, b)).fun
+
+
 def smallest_breadth(lists, budget, n):
     """The smallest s with budget · max p <= 1: in every interval p is linear in 1/s, so solve there for every row."""
     breaks = np.unique(np.concatenate(lists.cumulative))

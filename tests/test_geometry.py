@@ -191,7 +191,12 @@ def test_lengths_are_what_was_stored_without_the_axis_of_rows_that_say_nothing(t
     target = 3 * pool[:2]
     for config in (gradients(combine="mean"), RunConfig.create(representation="hidden", model="m")):
         found = geometries.geometry(
-            config, SimpleNamespace(weights=np.ones(1)), Vectors([pool[:7], pool[7:]]), target, np.zeros(2, int), tmp_path
+            config,
+            SimpleNamespace(weights=np.ones(1)),
+            Vectors([pool[:7], pool[7:]]),
+            target,
+            np.zeros(2, int),
+            tmp_path,
         )
         np.testing.assert_array_equal(rows_of(found.lengths), pool[:, :-1])
         np.testing.assert_array_equal(rows_of(found.target_lengths), target[:, :-1])

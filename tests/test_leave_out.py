@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ RNG = np.random.default_rng(8)
 POOL = RNG.normal(size=(N, 4)).astype(np.float32)
 TARGET = RNG.normal(size=(4, 4)).astype(np.float32)
 SCORES = RNG.random((N, 5))
-WORDS = "sum product remainder divide matrix vector theorem proof butter flour sugar oven bake stir return class".split()
+WORDS = [f"{kind}{k}" for kind in ("sum", "proof", "oven", "class") for k in range(4)]
 TEXTS = [" ".join(RNG.choice(WORDS, 16)) + f" number {k}" for k in range(N)]
 TESTED = np.array([0, 5, 6, 41, 42, 43, 88])
 """Rows that the test file holds word for word."""
@@ -130,13 +131,15 @@ def test_a_selector_is_told_of_the_rows_that_stay(tmp_path: Path):
         one, other = getattr(found, name), getattr(plain, name)
         np.testing.assert_array_equal(one.take(np.arange(len(one))), other.take(np.arange(len(other))))
         assert (one.normalize, one.shards[0].dtype) == (other.normalize, other.shards[0].dtype)
-    assert found.margins is not None and plain.margins is not None
+    assert found.margins is not None
+    assert plain.margins is not None
     for one, other in zip(found.margins.pool, plain.margins.pool, strict=True):
         np.testing.assert_array_equal(one.shards[0], other.shards[0])
     np.testing.assert_array_equal(found.margins.pool_values, plain.margins.pool_values)
-    assert found.texts is not None and plain.texts is not None
+    assert found.texts is not None
+    assert plain.texts is not None
     for _ in range(2):  # every call starts over
-        assert sum(found.texts.pool(), []) == sum(plain.texts.pool(), [])
+        assert list(chain.from_iterable(found.texts.pool())) == [TEXTS[k] for k in kept]
     assert found.texts.target == plain.texts.target
 
 
@@ -174,8 +177,18 @@ def test_what_was_left_out_is_kept_with_the_run(folder: Path):
     assert "7 rows left out: shared words" in done.manifest["notes"]
     assert pq.read_table("picked.jsonl.run/left_out.parquet").equals(table)
     again = ts.open_run("picked.jsonl.run").left_out
-    assert again is not None and again.equals(table)
+    assert again is not None
+    assert again.equals(table)
     assert not list(folder.glob("picked.jsonl.run/*.npy"))
+
+
+def test_a_test_file_is_never_written_over(folder: Path):
+    there = Path("test.jsonl").read_bytes()
+    with pytest.raises(ts.InputError, match=r"test\.jsonl: it is an input of this run"):
+        select("pool", "random", test="test.jsonl", out="test.jsonl", force=True)
+    with pytest.raises(ts.InputError, match=r"test\.jsonl: it is an input of this run"):
+        select("pool", "random", test="test.jsonl").write("test.jsonl", force=True)
+    assert Path("test.jsonl").read_bytes() == there
 
 
 def test_test_files_alone_mean_13_words(folder: Path):
@@ -236,5 +249,5 @@ def test_a_budget_of_all_that_is_left_and_of_more(preset: str, folder: Path):
     tokens = TokenCounter().count([TEXTS[k] for k in KEPT])
     every = ts.select("pool.jsonl", budget=f"{sum(tokens)}tok", **options)
     assert sorted(every.positions) == KEPT.tolist()
-    with pytest.raises(ts.InputError, match="budget of 84 .*ask for a smaller budget|budget is 84; lower the budget"):
+    with pytest.raises(ts.InputError, match=r"budget of 84 .*ask for a smaller budget|budget is 84; lower the budget"):
         ts.select("pool.jsonl", budget=f"{sum(tokens) + 40}tok", **options)

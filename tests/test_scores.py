@@ -115,7 +115,9 @@ def test_metrics_are_those_of_the_preset_and_of_the_parameter():
     assert config_of(model="m", metrics="ifd,loss").metrics == "ifd,loss"
 
 
-@pytest.mark.parametrize(("preset", "named"), [("perplexity-lowest", "perplexity"), ("adapt-infinity", "perplexity, el")])
+@pytest.mark.parametrize(
+    ("preset", "named"), [("perplexity-lowest", "perplexity"), ("adapt-infinity", "perplexity, el")]
+)
 def test_without_any_model(preset: str, named: str):
     representation = {"representation": "tfidf"} if preset == "adapt-infinity" else {}
     with pytest.raises(InputError, match=f"--preset {preset} needs {named}.*--score-model.*--scores.*--score-column"):
@@ -197,6 +199,12 @@ def test_a_folder_of_embed_serves(folder: Path, opened: list[Lengths]):
     ts.embed("pool.jsonl", "less", representation="loss", model="m", metrics="loss")
     with pytest.raises(InputError, match=r"no score 'perplexity' \(scores: loss\)"):
         ts.select("pool.jsonl", budget=3, preset="perplexity-highest", scores="less")
+
+
+def test_a_score_model_that_is_not_there(folder: Path):
+    pytest.importorskip("transformers")
+    with pytest.raises(InputError, match=r"--model \./nowhere: there is no such folder"):
+        ts.select("pool.jsonl", budget=3, preset="perplexity-lowest", score_model="./nowhere")
 
 
 def test_features_and_numbers_lie_in_one_folder(folder: Path, opened: list[Lengths]):

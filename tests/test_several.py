@@ -90,8 +90,8 @@ def test_links_of_a_mixture_say_which_target_of_all_sent_what():
     np.add.at(sent, (links.row, links.target), links.mass)
     np.testing.assert_allclose(sent.sum(axis=1), plan.dense(N), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose([sent[:, k == TASKS].sum() for k in range(3)], SHARES, rtol=1e-9)
-    d = np.linalg.norm(Vectors(POOL, normalize=True).take(links.row) - Vectors(TARGET, normalize=True).take(links.target),
-                       axis=1)  # fmt: skip
+    pool, target = (Vectors(rows, normalize=True) for rows in (POOL, TARGET))
+    d = np.linalg.norm(pool.take(links.row) - target.take(links.target), axis=1)
     np.testing.assert_allclose(links.distance, d, atol=1e-5)
     assert len(links.row) == sum(len(each.links.row) for each in plans if each.links is not None)
 
@@ -124,7 +124,9 @@ def scores(values: Sequence[float], ids: Sequence[int] | None = None, **more: An
     return Plan("score", "x", places, np.array(values, dtype=float), **more)
 
 
-def merged(plans: Sequence[Plan], shares: Sequence[float], n: int, order: np.ndarray | None = None) -> Callable[..., Plan]:
+def merged(
+    plans: Sequence[Plan], shares: Sequence[float], n: int, order: np.ndarray | None = None
+) -> Callable[..., Plan]:
     weights = np.array(shares, dtype=float)
     return prepare_each(stub(plans), stub_context(n, len(plans), order), {}, weights / weights.sum())
 
@@ -225,12 +227,15 @@ def test_a_task_is_told_of_its_own_targets_only():
     rows = np.flatnonzero(TASKS == 2)
     alone = of_task(whole, 2, rows)
     assert alone.task_names == ("c",)
-    assert alone.tasks is not None and alone.tasks.tolist() == [0, 0]
+    assert alone.tasks is not None
+    assert alone.tasks.tolist() == [0, 0]
     for name in ("target", "target_lengths"):
         np.testing.assert_array_equal(getattr(alone, name).take(np.arange(2)), getattr(whole, name).take(rows))
-    assert alone.task_target is not None and whole.task_target is not None
+    assert alone.task_target is not None
+    assert whole.task_target is not None
     np.testing.assert_array_equal(alone.task_target.take(np.arange(1)), whole.task_target.take(np.array([2])))
-    assert alone.texts is not None and alone.texts.target == ["C", "G"]
+    assert alone.texts is not None
+    assert alone.texts.target == ["C", "G"]
     assert alone.margins is not None
     np.testing.assert_array_equal(alone.margins.target[1], 2 * TARGET[rows])
     assert alone.margins.target_values.tolist() == [[2, 6], [11, 15]]

@@ -12,6 +12,7 @@ from math import log2
 from tasksift.presets import Preset, get_preset
 from tasksift.selectors import SELECTORS
 from tasksift.selectors.contract import Size
+from tasksift.warm_up import SHARE
 
 MILLION = 1_000_000
 
@@ -21,8 +22,8 @@ ENCODER_PARAMETERS = 22.7e6
 VOCABULARY = 50_000
 """Of a language model, where only the output layer's width matters."""
 
-WARM_UP_SHARE, WARM_UP_EPOCHS = 0.05, 4
-"""Of a pool that `tasksift tune` trains on, as LESS does."""
+WARM_UP_EPOCHS = 4
+"""Of the part of the pool that LESS trains on before; `tasksift.tune.Settings` has as many."""
 
 DIMS = {"tfidf": 256, "encoder": 384, "endpoint": 1536, "hidden": 2048, "loss": 4, "sketch": 8192, "gradient": 4096}
 """Dimensions that representations have by default, or where the model decides, often; of gradients at a checkpoint."""
@@ -99,7 +100,7 @@ def warm_up(method: Preset, size: Size) -> float:
     """Operations of the training before: Adam's moments exist only where a model was trained."""
     if method.options.get("optimizer") != "adam":
         return 0.0
-    return 6 * size.parameters * size.rows * size.tokens * WARM_UP_SHARE * WARM_UP_EPOCHS
+    return 6 * size.parameters * size.rows * size.tokens * SHARE / 100 * WARM_UP_EPOCHS
 
 
 def _losses(size: Size, metrics: list[str]) -> float:

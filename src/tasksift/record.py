@@ -164,7 +164,7 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str
             near = f"nearest to target {line['nearest_target']} ({apart})"
         if plan.kind == "mass":
             count, share = pulls[k] if pulls else (0, 0.0)
-            text = near
+            text = f"{meaning}; {near}" if meaning else near
             if pulls:
                 sent = f"{count} target{'s send' if count != 1 else ' sends'}"
                 text = f"{near}; {sent} {line['probability']:.3%} of the mass"
@@ -174,11 +174,21 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str
                 text = f"{text}; shares its place with {line['density'] - 1:.1f} near-copies"
         elif plan.selector in TURNS:
             text = f"picked at turn {1 - int(line['score'])}; {near}"
+        elif plan.selector == "scalar":
+            text = f"{_number(plan, line['score'])}, rank {k + 1}; {near}"
         else:
             value = f"{meaning} {line['score']:.4g}, " if meaning else ""
             text = f"{value}rank {k + 1}; {near}"
         reasons.append(text.removeprefix("; ").removesuffix("; "))
     return reasons
+
+
+def _number(plan: Plan, value: float) -> str:
+    """A value of `tasksift.selectors.scalar`, which orders rows, as what was measured."""
+    metric, direction = plan.info["metric"], plan.info["direction"]
+    if direction == "middle":
+        return f"{abs(value):g} places from the median {metric}"
+    return f"{metric} {value if direction == 'highest' else 0.0 - value:.4g}"
 
 
 def _pulls(plan: Plan, lines: Int) -> list[tuple[int, float]]:

@@ -90,7 +90,10 @@ def selector_parameters(config: RunConfig) -> dict[str, Any]:
     if config.score_column is not None and preset.scores is not None:
         # The column takes the place of the model's numbers.
         knobs |= {each: COLUMN for each in ("metric", "scorers") if each in selector.parameters}
-    return selector.settle({**preset.parameters, **knobs, **config.parameters}, config.preset)
+    found = selector.settle({**preset.parameters, **knobs, **config.parameters}, config.preset)
+    if found.get("alpha") is not None and found.get("breadth", "auto") != "auto":
+        raise InputError("--alpha and --breadth are two names of one knob; give one of them")
+    return found
 
 
 def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFile]) -> None:
@@ -118,6 +121,12 @@ def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFil
         raise InputError(f"{name} needs --score-column: {help_of('score_column')}")
     if config.task_weights is not None and "target" not in selector.needs:
         raise InputError(f"--task-weights does not apply to {name}, which looks at no target; leave it out")
+    for field in ("task_weights", "task_column"):
+        if not targets and getattr(config, field) is not None:
+            raise InputError(f"{option_name(field)} needs rows of the targets; give --target FILE")
+    for field in ("score_model", "scores"):
+        if getattr(config, field) is not None and not scored(config):
+            raise InputError(f"{option_name(field)} does not apply to {name} without a model's numbers; leave it out")
     if config.dedup is not None and not selector.needs_features:
         raise InputError(f"--dedup compares vectors, and {name} has none; leave it out")
     if (config.test or config.decontaminate) and not files:

@@ -49,7 +49,7 @@ def work_folder(out: Path) -> Path:
 def check_no_input(out: Path, config: RunConfig, files: Sequence[PoolFile]) -> None:
     """Raise an `InputError` if `out` is a file that the run reads, which not even `force` may destroy."""
     read = [file.path for file in files if file.format not in ("hf", "memory")]
-    for path in [*read, *config.target, config.vectors, config.target_vectors, config.tokenizer]:
+    for path in [*read, *config.target, *config.test, config.vectors, config.target_vectors, config.tokenizer]:
         if path is not None and Path(path).resolve() == out.resolve():
             raise InputError(f"cannot write {out}: it is an input of this run; name another file")
 

@@ -55,7 +55,9 @@ class Explanation:
         lines = [f"{self.file} row {self.row} ({self.source}), rank {self.rank}: {self.reason}"]
         for pull in self.pulls:
             share = f"{pull.share:6.1%} of its mass, " if pull.mass else ""
-            lines.append(f"  target {pull.target}: {share}distance {pull.distance:.3f}: {_head(pull.text)}")
+            # As in the reasons: below 0 it is minus a score.
+            apart = f"distance {pull.distance:.3f}" if pull.distance >= 0 else f"score {-pull.distance:.3f}"
+            lines.append(f"  target {pull.target}: {share}{apart}: {_head(pull.text)}")
         return "\n".join(lines)
 
 

@@ -57,7 +57,8 @@ def gradients(toys: Toys) -> Any:
 
 def influence(toys: Toys, pool: np.ndarray, targets: np.ndarray, tasks: list[str]) -> np.ndarray:
     """Of every row on every task, (n, t): the sum over checkpoints of rate times cosine with the mean gradient."""
-    rates = [each["learning_rate"] for each in json.loads((toys.folder / "warm" / "tune.json").read_text())["checkpoints"]]
+    record = json.loads((toys.folder / "warm" / "tune.json").read_text())
+    rates = [each["learning_rate"] for each in record["checkpoints"]]
     means = np.array([targets[np.array(tasks) == name].mean(axis=0) for name in dict.fromkeys(tasks)])
     total = np.zeros((len(pool), len(means)))
     for k, rate in enumerate(rates):

@@ -363,6 +363,8 @@ def test_explain_and_redraw(folder: Path, pool: list[Row]):
         assert f"rank {k + 1}" in str(why)
         assert len(str(why).splitlines()) == 1 + len(why.pulls)
     assert selection.explain(-1).rank == len(selection.ids)
+    by_words = ts.select(folder / "pool.jsonl", folder / "target.jsonl", 3, preset="bm25-turns")
+    assert ": score " in str(by_words.explain(0))
     with pytest.raises(ts.InputError, match="there is no row 12"):
         selection.explain(12)
     with pytest.raises(ts.InputError, match="'nobody' is not in the selection"):

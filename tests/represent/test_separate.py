@@ -48,9 +48,7 @@ def checkpoints_of(model, count):
 def test_each_checkpoint_has_its_gradients_its_projection_and_its_margins(count, projection):
     model, examples = make_llama(), make_examples(5)
     saved = checkpoints_of(model, count)
-    features = Gradients(
-        causal(model), checkpoints=saved, combine="separate", projection=projection, dim=48, **OPTIONS
-    )
+    features = Gradients(causal(model), checkpoints=saved, combine="separate", projection=projection, dim=48, **OPTIONS)
     rows = features.transform(examples)
     layout, width = features._per_example.layout, features.projections[0].dim
     assert rows.shape == (5, features.dim) == (5, (width + 1) * max(1, count))

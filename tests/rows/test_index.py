@@ -104,3 +104,41 @@ def test_vectors_only():
     assert index.source_counts.tolist() == [4]
     assert np.argsort(index.order).tolist() == [1, 3, 0, 2]
     same(index, index_vectors(np.asfortranarray(keys), "pool"))
+
+
+def test_groups_and_numbers_go_with_the_rows(pool, tmp_path, monkeypatch):
+    numbers = [0.1, -2.0, 3e300, 5e-324, 4.0, 4.0, 0.0, -0.0, 9.0, 1 / 3]
+    rows = [
+        {**row, "kind": f"k{k % 3}", "n": number} for k, (row, number) in enumerate(zip(ROWS, numbers, strict=True))
+    ]
+    options = {"source_column": "from", "group_column": "kind", "score_column": "n"}
+    index = build(expand(rows), **options)
+    assert (index.group_names, index.groups.tolist()) == (["k0", "k1", "k2"], [k % 3 for k in range(10)])
+    assert index.numbers.tolist() == numbers
+    index.save(tmp_path / "rows.parquet")
+    monkeypatch.setattr(module, "CHUNK_ROWS", 48)
+    again = PoolIndex.load(tmp_path / "rows.parquet")
+    same(index, again)
+    assert (again.group_names, again.groups.tolist()) == (index.group_names, index.groups.tolist())
+    assert again.numbers.tobytes() == index.numbers.tobytes()
+    assert (again.groups.dtype, again.numbers.dtype) == (np.int32, np.float64)
+    first = (tmp_path / "rows.parquet").read_bytes()
+    again.save(tmp_path / "rows.parquet")
+    assert (tmp_path / "rows.parquet").read_bytes() == first
+
+
+@pytest.mark.parametrize("options", [{}, {"group_column": "from"}, {"score_column": "n"}])
+def test_what_was_not_asked_for_is_not_there(options, tmp_path):
+    index = build(expand([{**row, "n": k} for k, row in enumerate(ROWS)]), **options)
+    index.save(tmp_path / "rows.parquet")
+    for each in (index, PoolIndex.load(tmp_path / "rows.parquet")):
+        assert (each.groups is None, each.numbers is None) == (
+            "group_column" not in options,
+            "score_column" not in options,
+        )
+        assert each.group_names == (["a", "b"] if "group_column" in options else [])
+
+
+def test_a_group_for_all_is_still_a_group(tmp_path):
+    index = build(expand([{"text": "a", "kind": ""}, {"text": "b", "kind": None}]), group_column="kind")
+    assert (index.group_names, index.groups.tolist()) == ([""], [0, 0])

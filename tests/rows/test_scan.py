@@ -95,3 +95,43 @@ def test_a_pool_without_rows():
 def test_values_that_have_no_json(value):
     with pytest.raises(InputError, match="<pool>, row 1: a value cannot be written as JSON"):
         run([{"text": "a"}, {"text": "b", "meta": value}])
+
+
+def test_groups_and_numbers(tmp_path):
+    rows = [{"text": f"t{i}", "kind": kind, "n": n} for i, (kind, n) in enumerate(
+        [("law", 3), (None, -0.5), (7, "1e3"), (True, " 2 "), ("", 2**60)]
+    )]  # fmt: skip
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    batches = run(tmp_path / "a.jsonl", group_column="kind", score_column="n", batch_rows=2)
+    assert column(batches, "groups") == ["law", "", "7", "True", ""]
+    assert column(batches, "numbers") == [3.0, -0.5, 1000.0, 2.0, float(2**60)]
+    (batch,) = run(rows, group_column="kind")
+    assert batch.numbers is None
+    (batch,) = run(rows, score_column="n")
+    assert batch.groups is None
+
+
+def test_groups_and_numbers_of_a_table(tmp_path):
+    table = pa.table({"text": ["a", "b", "c"], "kind": pa.array([2, None, 1]), "n": pa.array([0.1, 2.0, -3.5])})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (batch,) = run(tmp_path / "a.parquet", group_column="kind", score_column="n")
+    assert (batch.groups, batch.numbers) == (["2", "", "1"], [0.1, 2.0, -3.5])
+
+
+@pytest.mark.parametrize("value", ["high", "", None, "nan", float("inf"), [1], {"a": 1}, True, "1,5"])
+def test_what_is_no_number_is_named_by_file_and_row(tmp_path, value):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "a", "n": 1}) + "\n\n" + json.dumps({"text": "b", "n": value}) + "\n")
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3: n is '.*', not a number; mend it or correct --score-co"):
+        run(path, score_column="n")
+
+
+@pytest.mark.parametrize("option", ["group_column", "score_column"])
+def test_a_missing_column_of_groups_or_numbers(tmp_path, option):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "n": 1}\n{"text": "b"}\n')
+    name = "--" + option.replace("_", "-")
+    with pytest.raises(
+        InputError, match=rf"a\.jsonl, line 2: there is no column 'n' \(columns: text\); correct {name}"
+    ):
+        run(path, **{option: "n"})

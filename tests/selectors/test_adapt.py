@@ -10,7 +10,7 @@ from tasksift.errors import InputError
 from tasksift.selectors import adapt
 from tasksift.selectors.clustering import cluster
 from tasksift.selectors.contract import Context
-from tasksift.selectors.coverage_sampling import equal_shares
+from tasksift.selectors.pruning import equal_shares
 from tasksift.vectors import Vectors
 
 RNG = np.random.default_rng(0)
@@ -146,13 +146,14 @@ def test_through_the_contract():
     plan = planner(30)
     assert plan.info["scorers"] == ["el2n", "entropy"]
     assert len(plan.ids) == 30
-    with pytest.raises(InputError, match="there is no score 'ifd'"):
+    with pytest.raises(InputError, match="there is no ifd; there are"):
         adapt.SELECTOR.prepare(context, adapt.SELECTOR.settle({"scorers": "ifd"}, "x"))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        # Published: division by zero.
         (lambda: adapt.fit(POOL, SCORES, budget=721), "the budget is 721 rows and the pool has 720"),
         (lambda: adapt.fit(POOL, SCORES[:5], budget=2), r"the scores have shape \(5, 3\); 720 rows and 3 names"),
         (lambda: adapt.fit(POOL, SCORES * [1, np.inf, 1], budget=2, names=NAMES), "row 0 has no finite el2n"),

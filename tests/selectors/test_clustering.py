@@ -5,7 +5,7 @@ import pytest
 
 from tasksift.errors import InputError
 from tasksift.selectors import clustering
-from tasksift.selectors.clustering import cluster
+from tasksift.selectors.clustering import cluster, numbered
 from tasksift.vectors import Vectors
 
 RNG = np.random.default_rng(3)
@@ -103,10 +103,13 @@ def test_a_centre_without_rows_is_left_out(monkeypatch):
     assert np.abs(found.centres).max() < 1e3
 
 
-def test_members():
-    found = cluster(POOL, 6, order=ORDER)
-    members = found.members()
-    assert [each.tolist() for each in members] == [np.flatnonzero(found.labels == c).tolist() for c in range(6)]
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_numbered_by_the_first_rank_in_each(seed):
+    rng = np.random.default_rng(seed)
+    codes, order = rng.choice([-3, 0, 8, 9], 12), rng.permutation(12)
+    numbers, used = numbered(codes, order)
+    assert used.tolist() == sorted(set(codes.tolist()), key=lambda code: order[codes == code].min())
+    np.testing.assert_array_equal(used[numbers], codes)
 
 
 def test_vectors_at_unit_length_are_compared_by_direction():

@@ -6,41 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasksift.errors import InputError
-from tasksift.selectors.coverage_sampling import equal_shares, in_coverage_order
-
-
-def slow_shares(sizes, total):
-    """One row at a time to whoever has the least and can take more."""
-    shares = [0] * len(sizes)
-    for _ in range(total):
-        k = min((share, k) for k, share in enumerate(shares) if share < sizes[k])[1]
-        shares[k] += 1
-    return shares
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(0, 60))
-def test_equal_shares(sizes, total):
-    total = min(total, sum(sizes))
-    assert equal_shares(np.array(sizes), total).tolist() == slow_shares(sizes, total)
-
-
-@pytest.mark.parametrize("budget", [1000, 95])
-def test_budgets_of_clusters_do_not_overshoot(budget):
-    """Published: 1000 -> 1018 or 1012, 95 -> 100."""
-    sizes = np.random.default_rng(0).integers(1, 90, size=37)
-    shares = equal_shares(sizes, budget)
-    assert shares.sum() == budget
-    free = shares < sizes
-    assert (shares <= sizes).all()
-    assert np.ptp(shares[free]) <= 1
-    assert shares[free].min() >= shares[~free].max() - 1
-
-
-def test_a_pool_smaller_than_the_budget_is_an_error_in_words():
-    """Published: division by zero."""
-    with pytest.raises(InputError, match="the budget is 8 rows and there are 7; lower the budget"):
-        equal_shares(np.array([3, 4]), 8)
-
+from tasksift.selectors.coverage_sampling import in_coverage_order
+from tasksift.selectors.pruning import equal_shares
 
 SCORES = {
     "normal": np.random.default_rng(1).normal(size=5000),

@@ -10,8 +10,8 @@ from oracles import distances
 from scipy import sparse
 
 from tasksift.errors import InputError
+from tasksift.selectors import facility_kernel
 from tasksift.selectors import facility_location as sites
-from tasksift.selectors import serving
 
 UNIT = 2**30
 
@@ -59,7 +59,7 @@ def test_lazy_greedy_is_naive_greedy_index_for_index(seed):
     # Few distinct values make ties, which go to the first column.
     table = rng.integers(0, 5, size=(u, g)) * (rng.random((u, g)) < 0.4)
     weights = rng.integers(1, 4, u)
-    found = list(serving.lazy_greedy(sparse.csc_matrix(table.astype(np.int32)), weights))
+    found = list(facility_kernel.lazy_greedy(sparse.csc_matrix(table.astype(np.int32)), weights))
     assert [column for column, _ in found] == naive(np.repeat(table, weights, axis=0), g)
     gains = [gain for _, gain in found]
     assert gains == sorted(gains, reverse=True)  # diminishing
@@ -141,7 +141,7 @@ def test_order_blocks_and_shards_change_nothing(monkeypatch):
     pool /= np.maximum(np.linalg.norm(pool, axis=1, keepdims=True), 1e-9)
     plan = sites.fit(pool, budget=40, neighbours=9, order=order)
     shuffle = rng.permutation(120)
-    monkeypatch.setattr(serving, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(facility_kernel, "BLOCK_ROWS", 7)
     other = sites.fit(np.split(pool[shuffle], [1, 50]), budget=40, neighbours=9, order=order[shuffle])
     assert in_order(plan) == shuffle[in_order(other)].tolist()
 

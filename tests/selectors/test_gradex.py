@@ -15,8 +15,8 @@ from tasksift.errors import InputError
 from tasksift.selectors import gradex
 from tasksift.selectors.contract import Context, Margins
 from tasksift.selectors.gradex import fit
-from tasksift.selectors.group_ranking import balanced_subsets, ensemble_scores
-from tasksift.selectors.subset_estimates import Linearised
+from tasksift.selectors.gradex_estimates import Linearised
+from tasksift.selectors.gradex_ranking import balanced_subsets, ensemble_scores
 from tasksift.vectors import Vectors
 
 D = 6

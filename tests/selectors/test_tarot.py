@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from oracles import cheapest_transport
 from scipy.stats import spearmanr
 
 from tasksift.draw import draw
@@ -37,15 +37,6 @@ def layers(d, order):
     return sorted(best, key=best.get)
 
 
-def exact(cost):
-    """The cheapest transport between uniform masses."""
-    p, q = cost.shape
-    rows, columns = np.kron(np.eye(p), np.ones(q)), np.kron(np.ones(p), np.eye(q))
-    return linprog(
-        cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=np.append(np.full(p, 1 / p), np.full(q, 1 / q))
-    ).fun
-
-
 def fold(d, anchors, most):
     """The best k of one fold, and its rows."""
     others = np.setdiff1d(np.arange(len(d)), anchors)
@@ -55,7 +46,7 @@ def fold(d, anchors, most):
         if inside == before:
             continue
         before = inside
-        cost = exact(d[np.ix_(others, sorted(inside))])
+        cost = cheapest_transport(d[np.ix_(others, sorted(inside))])
         if cost > best:
             break
         best, keep, at = cost, inside, k

@@ -259,6 +259,7 @@ def test_scale_zero_is_alpha_one():
         ({"alpha": 0.5, "scale": -1.0}, "scale -1.0 is out of range"),
         ({"alpha": 0.5, "sigma": -1.0}, "sigma -1.0 is out of range"),
         ({"alpha": 0.5, "sigma": float("inf")}, "sigma inf is out of range"),
+        ({"alpha": 0.5, "sigma": 1e-300}, "sigma 1e-300 is out of range"),
         ({"alpha": 0.5, "breadth": 3.0}, "two names of one knob"),
         ({"breadth": 0.0}, "breadth 0.0 is out of range"),
         ({"breadth": "auto"}, "needs a budget"),

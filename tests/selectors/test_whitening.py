@@ -102,14 +102,6 @@ def test_blocks_add_up(monkeypatch):
     np.testing.assert_allclose(np.vstack(whiten(x[20:], x[:20])), np.vstack(one), rtol=1e-9, atol=1e-12)
 
 
-def test_a_file_holds_the_same(tmp_path):
-    x = features(50, 4, 10)
-    pool, target = whiten(x[10:], x[:10], path=tmp_path / "pool.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "pool.npy"), whiten(x[10:], x[:10])[0])
-    np.testing.assert_array_equal(target, whiten(x[10:], x[:10])[1])
-    np.testing.assert_array_equal(pool, np.load(tmp_path / "pool.npy"))
-
-
 def test_what_is_kept_in_a_temporary_file_is_what_is_kept_in_memory(monkeypatch):
     x = features(50, 4, 10)
     x[13] = 0

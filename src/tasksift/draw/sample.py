@@ -1,4 +1,4 @@
-"""The random draws, and rounding. Rows are taken in the order given, so a caller that sorts them is order-invariant."""
+"""The random draws, rounding, and rows by group. Rows come in the order given; who sorts them is order-invariant."""
 
 from __future__ import annotations
 
@@ -109,6 +109,16 @@ def members(groups: Ints, n_groups: int) -> list[Ints]:
     """Positions of each group's rows, ascending, group by group."""
     ends = np.cumsum(np.bincount(groups, minlength=n_groups))
     return np.split(np.argsort(groups, kind="stable"), ends[:-1])
+
+
+def places(ranked: Ints, groups: Ints) -> Ints:
+    """Return the place of every row among those of its group, int64 (n,), in the order in which `ranked` has them."""
+    counts = np.bincount(groups)
+    begins = np.cumsum(counts) - counts
+    at = np.empty(len(ranked), dtype=np.int64)
+    together = ranked[np.argsort(groups[ranked], kind="stable")]
+    at[together] = np.arange(len(ranked)) - begins[groups[together]]
+    return at
 
 
 def _units(share: Floats, total: int, one: int) -> Ints:

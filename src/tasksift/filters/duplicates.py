@@ -18,6 +18,7 @@ from tasksift.neighbors.distances import Points, pair_chunk, squared_distances
 from tasksift.neighbors.groups import collapse
 from tasksift.progress import Progress, silent
 from tasksift.selectors.clustering import cluster
+from tasksift.selectors.inputs import check_pool, not_zero
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
@@ -100,13 +101,10 @@ def near_duplicates(
     """
     if not 0 <= eps <= 1:
         raise InputError(f"eps {eps:g}: it should be from 0 (exact copies only) to 1")
-    vectors = Vectors(pool, normalize=True, name=pool.name if isinstance(pool, Vectors) else "pool")
+    vectors = check_pool(Vectors(pool, normalize=True, name=pool.name if isinstance(pool, Vectors) else "pool"))
     n = len(vectors)
-    if n == 0:
-        raise InputError(f"{vectors.name}: there are no rows")
     if clusters is not None and clusters < 1:
         raise InputError(f"{clusters} clusters: ask for at least 1")
-    vectors.check_finite()
     part = np.ones(n, dtype=bool) if among is None else among
     if order is not None:
         # Those who take part come first, so that one of them stands for its copies.
@@ -116,7 +114,7 @@ def near_duplicates(
     groups = collapse(vectors, order, keys=keys)
     if order is None:
         order = np.argsort(np.argsort(groups.of_row, kind="stable"))
-    says = np.concatenate([vectors.raw(span).any(axis=1) for span in vectors.spans()])
+    says = not_zero(vectors)
     heads = groups.representative[(part & says)[groups.representative]]
 
     duplicate_of, cosine = np.arange(n), np.ones(n)

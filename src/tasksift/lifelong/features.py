@@ -140,7 +140,7 @@ class Features:
         return self.before is not None and self.before.facts["identities"][name] == self.identities[name]
 
     def _computed(self, name: str, file: PoolFile, rows: pa.Table, part: Path) -> list[NDArray[Any]]:
-        """What `file` holds has these rows."""
+        """Compute one of the two for these rows, which `file` holds."""
         config, embedder = (self.config, self.embedder) if name == "vectors" else (self.scoring, self.scorer)
         if config is not None and embedder is not None:
             keys = keys_of(rows)

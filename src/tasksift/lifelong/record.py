@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasksift.lifelong.state import ids_of
+from tasksift.rows.ids import make_ids
 from tasksift.selectors.adapt import Ranked
 
 Int = NDArray[np.int64]
@@ -31,7 +31,7 @@ def record_of(table: pa.Table, keys: NDArray[np.uint64], ranked: Ranked, scores:
     there = table.take(pa.array(rows))
     return pa.table(
         {
-            "id": ids_of(keys[rows]),
+            "id": make_ids(keys[rows], None),
             "source": there["source"],
             "file": there["file"],
             "row": there["row"],

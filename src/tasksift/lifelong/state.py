@@ -1,9 +1,8 @@
 """What a lifelong selection carries from step to step: a folder that holds the pool and all that is known of it.
 
 ``STATE/step-00003`` is the state after step 3: ``pool.jsonl`` (the rows), ``rows.parquet`` (key, source, origin and
-cluster of each), ``vectors.npy``, ``scores.npy``, ``centres.npy``, ``tfidf/`` where that is the representation,
-``picked/`` (what the step selected) and ``step.json``. It is made under another name and renamed when it is whole; then
-the state before it goes.
+cluster of each), ``vectors.npy``, ``scores.npy``, ``tfidf/`` where that is the representation, ``picked/`` (what the step
+selected) and ``step.json``. It is made under another name and renamed when it is whole; then the state before it goes.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from tasksift.represent.store import file_digest, replace_json
 from tasksift.rows import PoolFile, check_out, replacing, writing
 from tasksift.rows.ids import DIGEST_BYTES
 from tasksift.rows.pick import pick_lines
+from tasksift.run_folder import run_folder, work_folder
 from tasksift.vectors import Vectors
 
 FORMAT = "tasksift lifelong 1"
@@ -117,11 +117,6 @@ def keys_of(rows: pa.Table) -> Keys:
     return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
 
 
-def ids_of(keys: Keys) -> list[str]:
-    """The ids that these keys give, as everywhere."""
-    return [key.tobytes().hex() for key in np.ascontiguousarray(keys)]
-
-
 def row_table(keys: list[bytes], sources: list[str], files: list[str], rows: list[int], step: int) -> pa.Table:
     """The table of rows that arrived at a step."""
     return pa.table(
@@ -199,7 +194,7 @@ def check_outputs(folder: Path, out: Path, files: list[PoolFile], force: bool, d
         if path.is_relative_to(inside):
             raise InputError(f"{file.path} lies in --state {folder}, whose rows are in the pool; name new data")
     check_out(out, force)
-    record = record_folder(out)
+    record = run_folder(out)
     ours = done is not None and _same_file(record / "manifest.json", done.folder / MANIFEST)
     if record.exists() and not force and not ours:
         raise InputError(f"{record} exists; use --force to replace it, or name another file")
@@ -210,7 +205,7 @@ def is_published(state: State, out: Path) -> bool:
     return (
         out.is_file()
         and file_digest(out) == state.facts["output"]["digest"]
-        and _same_file(record_folder(out) / "manifest.json", state.folder / MANIFEST)
+        and _same_file(run_folder(out) / "manifest.json", state.folder / MANIFEST)
     )
 
 
@@ -218,8 +213,7 @@ def publish(state: State, out: Path) -> None:
     """Copy what a step selected to `out`, and the record to ``<out>.run``; every part of it can be repeated."""
     picked = state.folder / PICKED
     with writing(out):
-        folder = record_folder(out)
-        part = folder.with_name(folder.name + ".part")
+        folder, part = run_folder(out), work_folder(out)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         shutil.copyfile(picked / SELECTION, part / SELECTION)
@@ -229,11 +223,6 @@ def publish(state: State, out: Path) -> None:
         part.rename(folder)
         with replacing(out) as copy:
             shutil.copyfile(picked / state.facts["output"]["file"], copy)
-
-
-def record_folder(out: Path) -> Path:
-    """Where the record of a step lies."""
-    return out.with_name(out.name + ".run")
 
 
 def _same_file(one: Path, other: Path) -> bool:

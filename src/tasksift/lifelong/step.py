@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from tasksift import __version__
 from tasksift.config import RunConfig
 from tasksift.draw.budget import Budget
 from tasksift.errors import InputError, UnfinishedError
 from tasksift.lifelong.arrivals import Arrived, join
-from tasksift.lifelong.features import WORK, Features, Made, settle
+from tasksift.lifelong.features import WORK, Features, settle
 from tasksift.lifelong.record import record_of
 from tasksift.lifelong.state import (
     PICKED,
@@ -201,8 +200,10 @@ def _advance(
     keys = keys_of(arrived.table)
     order, _ = rank_keys(keys)
     made = features.compute(arrived, part)
-    names, scores = _scores(made, wanted.parameters["scorers"])
-    options = {name: value for name, value in wanted.parameters.items() if name != "scorers"}
+    options = dict(wanted.parameters)
+    names = adapt.scorers(options.pop("scorers"), made.names)
+    scores = np.concatenate([np.asarray(shard) for shard in made.scores.shards])
+    scores = scores[:, [made.names.index(name) for name in names]]
     ranked = adapt.prepare(
         made.compared, scores, names, order=order, seed=wanted.seed, progress=features.progress, **options
     )
@@ -233,24 +234,11 @@ def _advance(
         "output": {"file": output.name, "digest": file_digest(output)},
         "steps": [*(before.facts["steps"] if before else []), facts],
     }
-    np.save(part / "centres.npy", ranked.clusters.centres)
     table = arrived.table.drop_columns("cluster").append_column("cluster", pa.array(labels, pa.int64()))
     write_state(part, arrived.pool, table, {"vectors": made.vectors, "scores": made.scores}, kept, state)
     arrived.drop_files()
     shutil.rmtree(part / WORK, ignore_errors=True)
     return Step(number, facts, record)
-
-
-def _scores(made: Made, asked: str) -> tuple[tuple[str, ...], NDArray[Any]]:
-    """The scores to choose from, and their names."""
-    scores = np.concatenate([np.asarray(shard) for shard in made.scores.shards])
-    if asked == adapt.ALL:
-        return made.names, scores
-    names = tuple(name.strip() for name in asked.split(","))
-    for name in names:
-        if name not in made.names:
-            raise InputError(f"--set scorers={asked}: there is no {name}; there are {', '.join(made.names)}")
-    return names, scores[:, [made.names.index(name) for name in names]]
 
 
 def _done(

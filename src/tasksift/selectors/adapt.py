@@ -19,7 +19,8 @@ from tasksift.progress import Progress, silent
 from tasksift.selectors.clustering import Clusters, cluster
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector
 from tasksift.selectors.coverage_sampling import EDGE, in_coverage_order
-from tasksift.vectors import Vectors, VectorsLike
+from tasksift.selectors.inputs import check_pool
+from tasksift.vectors import VectorsLike
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -136,7 +137,7 @@ def fit(
     The scorer of cluster C is ``argmax_s H(histogram of (s - mean s) / deviation of s over C)``, mean and deviation
     over the whole pool; so it is the same for a·s + b with a > 0, and a constant is never chosen. The budget is shared
     equally, what small clusters lack goes to the others, and in each the rows are those of `in_coverage_order`. Cost:
-    that of `cluster`, and s + 4 sorts of n numbers.
+    that of `cluster`, and s + 14 sorts of n numbers.
     """
     names = tuple(names) or tuple(map(str, range(scores.shape[1])))
     return prepare(
@@ -157,7 +158,7 @@ def prepare(
     progress: Progress = silent,
 ) -> Ranked:
     """Do all that does not depend on the budget; parameters as in `fit`."""
-    vectors = pool if isinstance(pool, Vectors) else Vectors(pool, name="pool")
+    vectors = check_pool(pool)
     n = len(vectors)
     if scores.shape != (n, len(names)) or not len(names):
         raise InputError(f"the scores have shape {scores.shape}; {n} rows and {len(names)} names belong together")
@@ -220,12 +221,21 @@ def _standardise(values: NDArray[np.floating[Any]]) -> Float | None:
     return standard
 
 
+def scorers(asked: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Read the names of the scores to choose from: those that there are, or some of them, by commas."""
+    names = tuple(there) if asked == ALL else tuple(name.strip() for name in asked.split(","))
+    for name in names:
+        if name not in there:
+            known = ", ".join(there) or "none"
+            raise InputError(f"--set scorers={asked}: there is no {name}; there are {known}; --metrics names others")
+    return names
+
+
 def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
     if context.pool is None or context.scores is None:
         raise ValueError("this selector needs features and scores of the pool")
     options = dict(parameters)
-    asked = options.pop("scorers")
-    names = list(context.score_names) if asked == ALL else [name.strip() for name in asked.split(",")]
+    names = scorers(options.pop("scorers"), context.score_names)
     columns = np.column_stack([context.column(name) for name in names])
     # Their own precision tells what a constant is.
     columns = columns.astype(np.result_type(*(shard.dtype for shard in context.scores.shards), np.float32), copy=False)
@@ -241,7 +251,7 @@ SELECTOR = Selector(
     {
         "clusters": Parameter("auto", "clusters at most; auto: one for 100 rows, at most 100", ("auto",), int, low=1),
         "scorers": Parameter(ALL, "scores to choose from, by commas; all: those that there are"),
-        "bins": Parameter(50, "bins of a score's histogram", low=1),
+        "bins": Parameter(50, "bins of a score's histogram", low=1, high=1000),
         "cut": Parameter(0.05, "share of a cluster's rows at each end of its score that come last", low=0, high=0.49),
     },
     needs=frozenset({"vectors", "scores"}),

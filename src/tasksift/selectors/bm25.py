@@ -20,7 +20,7 @@ from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.represent.words import TOKEN, Vocabulary
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector
-from tasksift.selectors.turns import take_turns
+from tasksift.selectors.turns import pick_from_growing
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -74,14 +74,7 @@ class Index:
 
     def _turns(self, budget: int) -> Plan:
         n, m = len(self.order), self.queries.shape[1]
-        length = max(len(self.lists[0][0]) if self.lists else 0, min(n, 2 * -(-budget // m) + 64))
-        while True:
-            if not self.lists or len(self.lists[0][0]) < length:
-                self.lists[:] = self._best(length)
-            picks = take_turns([rows for rows, _ in self.lists], n, min(budget, n))
-            if picks is not None:
-                break
-            length = min(n, 2 * length)
+        picks = pick_from_growing(self._at_least, m, n, budget)
         where = zip(picks.pickers, picks.places, strict=True)
         score = np.array([self.lists[q][1][place] for q, place in where])
         by_row = np.argsort(picks.rows)
@@ -116,6 +109,11 @@ class Index:
         for weights in self._weights():
             for start in range(0, weights.shape[0], step):
                 yield (weights[start : start + step] @ queries).toarray()
+
+    def _at_least(self, length: int) -> list[Int]:
+        if not self.lists or len(self.lists[0][0]) < length:
+            self.lists[:] = self._best(length)
+        return [rows for rows, _ in self.lists]
 
     def _best(self, length: int) -> list[tuple[Int, Float]]:
         """The best `length` rows of each target, ties by order."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tasksift.errors import InputError
 from tasksift.progress import Progress, silent
 from tasksift.selectors import nearest
-from tasksift.vectors import Vectors, VectorsLike
+from tasksift.selectors.inputs import check_pool
+from tasksift.vectors import VectorsLike
 
 SAMPLE = 20_000
 """Rows on which the centres are fitted."""
@@ -32,11 +33,6 @@ class Clusters:
     labels: NDArray[np.int64]
     centres: NDArray[np.float64]
     distances: NDArray[np.float64]
-
-    def members(self) -> list[NDArray[np.int64]]:
-        """The rows of each cluster, ascending."""
-        ends = np.cumsum(np.bincount(self.labels, minlength=len(self.centres)))
-        return np.split(np.argsort(self.labels, kind="stable"), ends[:-1])
 
 
 def cluster(
@@ -71,8 +67,7 @@ def cluster(
 
     if k < 1:
         raise InputError(f"{k} clusters: ask for at least 1")
-    vectors = pool if isinstance(pool, Vectors) else Vectors(pool, name="pool")
-    vectors.check_finite()
+    vectors = check_pool(pool)
     n = len(vectors)
     order = np.arange(n) if order is None else order
     ranked = np.argsort(order, kind="stable")
@@ -84,9 +79,28 @@ def cluster(
         fitted = KMeans(k, n_init=1, max_iter=50, random_state=seed, algorithm="lloyd").fit(sample)
     links = nearest.fit(vectors, fitted.cluster_centers_, progress=progress).links
     assert links is not None
-    first = np.full(k, n, dtype=np.int64)
-    np.minimum.at(first, links.target, order)
-    used = np.argsort(first, kind="stable")[: int((first < n).sum())]
-    number = np.empty(k, dtype=np.int64)
-    number[used] = np.arange(len(used))
-    return Clusters(number[links.target], fitted.cluster_centers_[used], links.distance)
+    labels, used = numbered(links.target, order)
+    return Clusters(labels, fitted.cluster_centers_[used], links.distance)
+
+
+def numbered(codes: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number groups of rows by the smallest rank in each, so that it does not matter which code each had.
+
+    Parameters
+    ----------
+    codes : int64 (n,)
+        Of the group of every row.
+    order : int64 (n,)
+        Rank of every row.
+
+    Returns
+    -------
+    (numbers, codes) : int64 (n,) and (g,)
+        The number of every row's group, 0 to g - 1, and the code that each number had. Cost: two sorts.
+    """
+    ranked = np.argsort(order, kind="stable")
+    used, first, place = np.unique(codes[ranked], return_index=True, return_inverse=True)
+    by_rank = np.argsort(first)
+    numbers = np.empty(len(codes), dtype=np.int64)
+    numbers[ranked] = np.argsort(by_rank)[place]
+    return numbers, used[by_rank]

@@ -262,7 +262,8 @@ class Selector:
     flops : callable
         Its floating-point operations for a `Size`, features not counted.
     meaning : str
-        What the values of its plans are, in a word or two; empty where they only order the rows.
+        What the values of its plans are, in a word or two, or why rows with a chance have one; empty where they only
+        order the rows.
     """
 
     prepare: Callable[[Context, Mapping[str, Any]], Planner]

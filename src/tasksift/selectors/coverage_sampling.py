@@ -10,54 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.sample import places
 from tasksift.errors import InputError
 
 Int = NDArray[np.int64]
 
 EDGE = 1e-6
 """How far, in bins, the edges lie below round numbers, so that rounding moves no value that stands on one."""
-
-
-def equal_shares(sizes: Int, total: int) -> Int:
-    """Share a whole number equally; what one cannot take goes to the others.
-
-    Parameters
-    ----------
-    sizes : int64 (g,)
-        What each can take.
-    total : int
-        At most their sum.
-
-    Returns
-    -------
-    int64 (g,)
-        They sum to `total` exactly. Nobody who could take more has less than another, but for 1, which goes to the
-        first that can take it.
-
-    Raises
-    ------
-    InputError
-        If they cannot take it.
-    """
-    if not 0 <= total <= int(sizes.sum()):
-        raise InputError(f"the budget is {total} rows and there are {int(sizes.sum())}; lower the budget")
-    low, high = 0, int(sizes.max(initial=0))  # the level lies from low to high
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if int(np.minimum(sizes, middle).sum()) <= total else (low, middle - 1)
-    shares: Int = np.minimum(sizes, low)
-    shares[np.flatnonzero(sizes > low)[: total - int(shares.sum())]] += 1
-    return shares
-
-
-def places(ranked: Int, groups: Int) -> Int:
-    """Return the place of every row among those of its group, int64 (n,), in the order in which `ranked` has them."""
-    counts = np.bincount(groups)
-    begins = np.cumsum(counts) - counts
-    at = np.empty(len(ranked), dtype=np.int64)
-    together = ranked[np.argsort(groups[ranked], kind="stable")]
-    at[together] = np.arange(len(ranked)) - begins[groups[together]]
-    return at
 
 
 def in_coverage_order(

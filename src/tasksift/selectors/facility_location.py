@@ -22,12 +22,11 @@ from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors import nearest
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
-from tasksift.selectors.inputs import check_pair
-from tasksift.selectors.serving import UNIT, in_units, kernel_of, lazy_greedy
+from tasksift.selectors.facility_kernel import UNIT, in_units, kernel_of, lazy_greedy
+from tasksift.selectors.inputs import check_pair, check_pool, not_zero
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
-Float = NDArray[np.float64]
 
 
 def fit(
@@ -107,19 +106,12 @@ def prepare(
     if not (np.isfinite(eta) and eta > 0):
         raise InputError(f"eta {eta}: it should be a positive number")
     check_backend(backend)
-    targets: Float | None = None
-    if target is not None:
-        vectors, targets = check_pair(pool, target)
-    else:
-        vectors = pool if isinstance(pool, Vectors) else Vectors(pool, name="pool")
-        vectors.check_finite()
-        if len(vectors) == 0:
-            raise InputError(f"{vectors.name}: there are no rows")
+    vectors, targets = (check_pool(pool), None) if target is None else check_pair(pool, target)
     everyone = collapse(vectors, order, keys=keys)
     if order is None:
         order = np.argsort(np.argsort(everyone.of_row, kind="stable"))
-    mute = ~np.concatenate([vectors.raw(span).any(axis=1) for span in vectors.spans()])
-    says = ~mute[everyone.representative]
+    some = not_zero(vectors)
+    says = some[everyone.representative]
     groups = Groups(everyone.representative[says], everyone.size[says], everyone.of_row)
     ranked, served = np.argsort(order), np.arange(len(groups))
     caps: Int | None = None
@@ -131,7 +123,7 @@ def prepare(
         found = nearest.fit(vectors, targets[kept], progress=progress)
         assert found.links is not None
         links = Links(found.ids, kept[found.links.target], found.links.mass, found.links.distance)
-        ranked = np.lexsort((order, -found.values, mute))
+        ranked = np.lexsort((order, -found.values, ~some))
         with progress(f"searching {reach} neighbours of each target", len(vectors)) as tick:
             lists = search.nearest(vectors, groups, targets[kept], reach, tick, backend=backend)
         served = np.unique(np.concatenate([each.ids for each in lists]))

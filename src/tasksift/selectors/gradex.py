@@ -1,7 +1,7 @@
 """GradEx: groups of rows, kept by what fine-tuning on subsets of them is estimated to do for the targets.
 
 Li, Zhang, Wang, Zhang 2024 (arXiv 2409.19458). The estimates are those of
-`tasksift.selectors.subset_estimates`; the last checkpoint is θ*.
+`tasksift.selectors.gradex_estimates`; the last checkpoint is θ*.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.sample import members
 from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
-from tasksift.selectors.clustering import cluster
+from tasksift.selectors.clustering import cluster, numbered
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
-from tasksift.selectors.group_ranking import ensemble, forward, within
+from tasksift.selectors.gradex_estimates import Estimate, Linearised, Moved
+from tasksift.selectors.gradex_ranking import ensemble, forward, within
 from tasksift.selectors.inputs import check_pair
-from tasksift.selectors.subset_estimates import Estimate, Linearised, Moved
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
@@ -175,12 +176,12 @@ def prepare(
         names = [f"cluster {code}" for code in range(codes.max() + 1)]
     else:
         codes = groups
-    members, names = _members(codes, order, names)
+    rows_of, names = _members(codes, order, names)
     rng = np.random.default_rng(seed)
-    drawn = _sample([order[rows] for rows in members], sample, rng)
-    used = [rows[here] for rows, here in zip(members, drawn, strict=True)]
+    drawn = _sample([order[rows] for rows in rows_of], sample, rng)
+    used = [rows[here] for rows, here in zip(rows_of, drawn, strict=True)]
     gradients = [vectors.take(rows) for rows in used]
-    sizes = np.array([len(rows) for rows in members], dtype=np.float64)
+    sizes = np.array([len(rows) for rows in rows_of], dtype=np.float64)
     squares = np.array([(each**2).sum(axis=1).mean() for each in gradients])
     scale = float(sizes @ squares / sizes.sum()) / vectors.dim
     if not scale > 0:
@@ -191,7 +192,7 @@ def prepare(
     linear = within(linear, distance)
     ranking = forward(linear, progress) if way == "forward" else ensemble(linear, keep, subsets, rng, progress)
     at_rest = linear.estimate(())
-    listed = [{"name": names[j], "rows": len(members[j]), "score": float(ranking.scores[j])} for j in ranking.order]
+    listed = [{"name": names[j], "rows": len(rows_of[j]), "score": float(ranking.scores[j])} for j in ranking.order]
     table, place = ranking.table, np.argsort(ranking.order)
     info = {
         "way": way,
@@ -206,23 +207,19 @@ def prepare(
         "taylor_error": _median(table, "taylor_error"),
         "table": [_line(each, place) for each in table[:TABLE]],
     }
-    return Ranked([members[j] for j in ranking.order], ranking.kept, [names[j] for j in ranking.order], info)
+    return Ranked([rows_of[j] for j in ranking.order], ranking.kept, [names[j] for j in ranking.order], info)
 
 
 def _members(codes: Int, order: Int, names: Sequence[str]) -> tuple[list[Int], list[str]]:
     """Rows of each group, and its name, in the order of the smallest rank in each, whatever the codes are."""
-    used, inverse = np.unique(codes, return_inverse=True)
     if len(codes) != len(order):
         raise ValueError(f"{len(codes)} group codes for {len(order)} rows")
+    numbers, used = numbered(codes, order)
     if len(used) > MOST_GROUPS:
         raise InputError(
             f"{len(used)} groups are more than {MOST_GROUPS}; name a coarser column, or none for clusters of gradients"
         )
-    first = np.full(len(used), len(order), dtype=np.int64)
-    np.minimum.at(first, inverse, order)
-    rows = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-    place = np.argsort(first, kind="stable")
-    return [rows[j] for j in place], [names[used[j]] if len(names) else str(used[j]) for j in place]
+    return members(numbers, len(used)), [names[code] if len(names) else str(code) for code in used]
 
 
 def _sample(ranks: list[Int], most: int, rng: np.random.Generator) -> list[Int]:
@@ -286,4 +283,5 @@ SELECTOR = Selector(
     needs=frozenset({"target", "margins"}),
     sizes_itself=True,
     flops=_flops,
+    meaning="of a group that helps the targets",
 )

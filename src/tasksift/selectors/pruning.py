@@ -11,12 +11,14 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.limits import water_fill
+from tasksift.draw.sample import apportion, members, places
 from tasksift.errors import InputError
 from tasksift.neighbors.distances import squared_distances
 from tasksift.neighbors.groups import collapse, singletons
 from tasksift.neighbors.search import nearest
 from tasksift.progress import Progress, silent
-from tasksift.selectors.coverage_sampling import equal_shares, places
+from tasksift.selectors.inputs import check_pool
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
@@ -60,14 +62,13 @@ def prune(
     Notes
     -----
     Distances are exact and ties break by rank, so permuting the pool permutes the answer. Cost for a cluster of c rows:
-    2·c²·d operations, and c·d for each row whose `LIST` nearest have all been dropped; memory 16·`LIST` bytes a row
-    besides the cluster's vectors.
+    2·c²·d operations, and c·d for each row whose `LIST` nearest have all been dropped; memory some 80·`LIST` bytes
+    for each row of the cluster, besides its vectors.
     """
-    vectors = pool if isinstance(pool, Vectors) else Vectors(pool, name="pool")
+    vectors = check_pool(pool)
     n = len(vectors)
     if not 0 <= keep <= n:
         raise InputError(f"{keep} rows to keep: the pool has {n}")
-    vectors.check_finite()
     order = np.arange(n) if order is None else order
     groups = collapse(vectors, order)
     heads = groups.representative  # in the order of their ranks
@@ -85,17 +86,36 @@ def _thin(vectors: Vectors, rows: Int, labels: Int, keep: int, progress: Progres
     """Bring distinct rows, which come by rank, down to `keep`, every cluster to its share."""
     sizes = np.bincount(labels)
     shares = equal_shares(sizes, keep)
-    by_cluster = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
     kept = []
     with progress("dropping near-copies", len(rows)) as tick:
-        for places_of, share in zip(by_cluster, shares.tolist(), strict=True):
-            members = rows[places_of]
-            if 0 < share < len(members):
-                inside = Vectors(vectors.rows(members), normalize=vectors.normalize)
-                members = members[_Thinning(inside).down_to(share)]
-            kept.append(members[:share])
-            tick(len(places_of))
+        for some, share in zip(members(labels, len(sizes)), shares.tolist(), strict=True):
+            stay = rows[some]
+            if 0 < share < len(stay):
+                inside = Vectors(vectors.rows(stay), normalize=vectors.normalize)
+                stay = stay[_Thinning(inside).down_to(share)]
+            kept.append(stay[:share])
+            tick(len(some))
     return np.concatenate(kept)
+
+
+def equal_shares(sizes: Int, total: int) -> Int:
+    """Share a whole number equally; what one cannot take goes to the others.
+
+    Parameters
+    ----------
+    sizes : int64 (g,)
+        What each can take.
+    total : int
+        At most their sum.
+
+    Returns
+    -------
+    int64 (g,)
+        They sum to `total`. Nobody who could take more has less than another, but for 1, which goes to the first that
+        can take it.
+    """
+    level = water_fill((sizes > 0).astype(np.float64), np.zeros(len(sizes)), sizes.astype(np.float64), float(total))
+    return apportion(level, total)
 
 
 class _Thinning:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from tasksift.engines.local import share
 from tasksift.errors import InputError
@@ -125,8 +126,6 @@ class Regression:
         return found if self.targets is None else self.ridge * found
 
     def _solve(self, table: Floats, right: Floats) -> Floats:
-        from scipy.linalg import LinAlgError, cho_factor, cho_solve
-
         table[np.diag_indices(len(table))] += self.ridge
         try:
             found: Floats = cho_solve(cho_factor(table, lower=True, overwrite_a=True), right)

@@ -20,7 +20,7 @@ from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector
 from tasksift.selectors.inputs import check_pair
-from tasksift.selectors.turns import Tie, take_turns
+from tasksift.selectors.turns import Tie, pick_from_growing
 from tasksift.vectors import Vectors, VectorsLike
 
 
@@ -117,14 +117,7 @@ class Turns:
     def plan(self, budget: int) -> Plan:
         """Pick `budget` rows (fewer only when the pool is smaller)."""
         n, m = len(self.groups), len(self.members)
-        length = max(self.length, min(n, 2 * -(-budget // m) + 64))
-        while True:
-            if self.length < length:
-                self._search(length)
-            picks = take_turns([each.ids for each in self.wanted], n, min(budget, n), self.tie)
-            if picks is not None:
-                break
-            length = min(n, 2 * length)
+        picks = pick_from_growing(self._at_least, m, n, budget, self.tie)
         row = self.groups.representative[picks.rows]
         where = list(zip(picks.pickers, picks.places, strict=True))
         distance = np.array([self.wanted[q].distances[place] for q, place in where])
@@ -143,12 +136,14 @@ class Turns:
             info=info,
         )
 
-    def _search(self, length: int) -> None:
-        with self.progress(f"searching {length} neighbours", len(self.pool)) as tick:
-            found = nearest(self.pool, self.groups, self.targets, length, tick, backend=self.backend)
-        whole = length >= len(self.groups)
-        self.wanted = [_merge([found[q] for q in each], each, whole) for each in self.members]
-        self.length = length
+    def _at_least(self, length: int) -> list[NDArray[np.int64]]:
+        if self.length < length:
+            with self.progress(f"searching {length} neighbours", len(self.pool)) as tick:
+                found = nearest(self.pool, self.groups, self.targets, length, tick, backend=self.backend)
+            whole = length >= len(self.groups)
+            self.wanted = [_merge([found[q] for q in each], each, whole) for each in self.members]
+            self.length = length
+        return [each.ids for each in self.wanted]
 
 
 def _merge(lists: list[Neighbours], targets: NDArray[np.int64], whole: bool) -> Wanted:

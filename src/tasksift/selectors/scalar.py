@@ -81,6 +81,5 @@ SELECTOR = Selector(
     },
     needs=frozenset({"scores"}),
     plans_all_rows=True,
-    meaning="number",
     flops=lambda size: float(size.rows),
 )

@@ -18,19 +18,16 @@ from tasksift.errors import InputError
 from tasksift.neighbors.groups import singletons
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
-from tasksift.selectors import whitening
+from tasksift.selectors import tarot_size, whitening
 from tasksift.selectors.contract import Context, Need, Parameter, Planner, Selector, Size, one_pass
 from tasksift.selectors.inputs import check_pair
-from tasksift.selectors.surroundings import FIRST_LENGTH, Surroundings
+from tasksift.selectors.tarot_layers import Surroundings
 from tasksift.transport.sinkhorn import transport
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 Sign = Literal["derivative", "reference"]
-
-TIE = 1e-9
-"""Costs that differ by less, as a share, are equal."""
 
 EQUAL = 1e-6
 """Potentials, which are distances, that differ by less are equal."""
@@ -60,19 +57,13 @@ def fit(
         Gradients at their own lengths, the mean over checkpoints. A row of zeros counts for nothing and comes last.
     target : array (m, d)
     budget : int
-        Rows to take, or 0 to estimate how many: the targets are divided into `folds` parts; for each, with U_k the k
-        nearest rows of its targets (of positive cosine only), k goes up as long as the transport from U_k to the other
-        targets gets cheaper; the plan holds the union of the best U_k over all parts.
+        Rows to take, or 0 to estimate how many, see `tasksift.selectors.tarot_size.estimate`.
     ridge : float
         See `tasksift.selectors.whitening.fit`.
-    folds : int
-        At most m are made.
-    most : int
-        The largest k tried.
+    folds, most, seed
+        Of the estimate.
     order : int64 (n,), optional
         Rank of every pool row, for breaking ties.
-    seed : int
-        Of the division into parts.
 
     Returns
     -------
@@ -129,7 +120,7 @@ def fit_weighted(
     Returns
     -------
     Plan of kind "quota": expected copies, none negative, of sum `budget`. Cost: besides that of `fit`, one transport
-    between the rows and the targets, with two tables of rows·m float64.
+    between the rows and the targets, with five tables of rows·m float64.
     """
     table = prepare(pool, target, ridge=ridge, folds=folds, most=most, order=order, seed=seed, progress=progress)
     return table.weighted(budget, rows, sign)
@@ -237,56 +228,9 @@ class Tarot:
     @cached_property
     def estimate(self) -> tuple[Int, list[dict[str, Any]]]:
         """The rows that the folds choose together, ascending, and what happened in each."""
-        m = len(self.around.targets)
-        if m < 2:
-            raise InputError(
-                "one target row is not enough to estimate how many rows to take, as the others would test the number; "
-                "give a budget, or with tarot-weighted --set rows=N"
-            )
-        self.around.grow(FIRST_LENGTH)
-        chosen = np.empty(0, dtype=np.int64)
-        trace = []
-        with self.progress("estimating how many rows", min(self.folds, m)) as tick:
-            for anchors in np.array_split(np.random.default_rng(self.seed).permutation(m), min(self.folds, m)):
-                rows, facts = self._fold(np.sort(anchors))
-                chosen = np.union1d(chosen, rows)
-                trace.append(facts)
-                tick(1)
-        if not len(chosen):
-            raise InputError("no row of the pool has a positive cosine with a target; give a budget")
-        return chosen, trace
-
-    def _fold(self, anchors: Int) -> tuple[Int, dict[str, Any]]:
-        """The nearest rows of the anchors that are closest to the other targets, and the costs on the way."""
-        others = np.delete(self.around.targets, anchors, axis=0)
-        tables: list[Float] = []
-        inside = np.empty(0, dtype=np.int64)
-        tried: list[int] = []
-        costs: list[float] = []
-        best, chosen, at, stop = np.inf, inside, 0, "last"
-        for k in range(1, self.most + 1):
-            self.around.grow(k, silent)
-            # Within sqrt(2) of each other, unit vectors have a positive cosine.
-            lists = [each for each in (self.around.found[q] for q in anchors) if len(each.ids) >= k]
-            new = np.setdiff1d([each.ids[k - 1] for each in lists if each.distances[k - 1] < np.sqrt(2)], inside)
-            if not len(new):
-                if not any(each.distances[k - 1] < np.sqrt(2) for each in lists):
-                    stop = "used up"
-                    break
-                continue
-            new = new.astype(np.int64)
-            inside = np.append(inside, new)
-            tables.append(self.around.distances(self.around.kept[new], others))
-            cost = transport(np.concatenate(tables)).cost
-            tried.append(k)
-            costs.append(cost)
-            # Copies of the rows inside may leave the cost as it is; then the next ones decide.
-            if cost > best * (1 + TIE):
-                stop = "rose"
-                break
-            if cost < best * (1 - TIE):
-                best, chosen, at = cost, inside, k
-        return self.around.kept[chosen], {"k": at, "tried": tried, "costs": costs, "stop": stop}
+        return tarot_size.estimate(
+            self.around, folds=self.folds, most=self.most, seed=self.seed, progress=self.progress
+        )
 
 
 def _shares(f: Float, sign: Sign) -> Float:

@@ -114,8 +114,8 @@ def prepare(
         What multiplies; the answer is the same.
     """
     vectors, targets = check_pair(pool, target)
-    if sigma != "auto" and not 0 <= sigma < 1e150:
-        raise InputError(f"sigma {sigma} is out of range; it is a distance >= 0, or auto")
+    if sigma != "auto" and sigma != 0 and not 1e-100 <= sigma <= 1e150:  # squared and divided by
+        raise InputError(f"sigma {sigma} is out of range; it is a distance from 1e-100 to 1e150, 0 for none, or auto")
     if density not in ("pool", "prefetched"):
         raise InputError(f"density {density!r} does not exist; use 'pool' or 'prefetched'")
     with progress("looking for exact copies", len(vectors)) as tick:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,27 @@ class Picks(NamedTuple):
     pickers: NDArray[np.int64]
     turns: NDArray[np.int64]
     places: NDArray[np.int64]
+
+
+def pick_from_growing(
+    lists: Callable[[int], Sequence[NDArray[np.int64]]], m: int, n: int, budget: int, tie: Tie = "next"
+) -> Picks:
+    """Take turns by lists that start at a few budgets' share each and double until the budget is full.
+
+    Parameters
+    ----------
+    lists : callable
+        ``lists(length)`` returns the m lists, at least `length` long or whole.
+    m, n, budget, tie
+        As in `take_turns`; of a budget beyond n, n rows are picked.
+    """
+    budget = min(budget, n)
+    length = min(n, 2 * -(-budget // m) + 64)
+    while True:
+        picks = take_turns(lists(length), n, budget, tie)
+        if picks is not None:
+            return picks
+        length = min(n, 2 * length)
 
 
 def take_turns(lists: Sequence[NDArray[np.int64]], n: int, budget: int, tie: Tie = "next") -> Picks | None:

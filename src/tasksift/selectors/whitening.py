@@ -9,11 +9,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from threadpoolctl import threadpool_limits
 
 from tasksift.engines import worker_count
@@ -108,8 +108,6 @@ def fit(
     The whitened covariance differs from I by exactly the ridge times Σ^-1. In float64. Cost: two passes over the
     vectors, 2·(n + m)·d² operations; 8·d² bytes for each table, up to `TABLES_BYTES` for several threads.
     """
-    import scipy.linalg
-
     vectors, targets = check_pair(pool, target)
     d = vectors.dim
     ranked = np.arange(len(vectors)) if order is None else np.argsort(order, kind="stable")
@@ -148,10 +146,10 @@ def fit(
     covariance[np.diag_indices(d)] += ridge
     with threadpool_limits(1, user_api="blas"):
         try:
-            factor = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
-        except scipy.linalg.LinAlgError:
+            factor = cholesky(covariance, lower=True, check_finite=False)
+        except LinAlgError:
             raise InputError(f"ridge {ridge:g}: the covariance of the features has no inverse; raise it") from None
-        inverse = scipy.linalg.solve_triangular(factor, np.eye(d), lower=True, check_finite=False)
+        inverse = solve_triangular(factor, np.eye(d), lower=True, check_finite=False)
     inverse /= np.sqrt(variance) * largest
     info: dict[str, Any] = {"ridge": ridge, "dimensions": d, "rows": count, "rows_of_zeros": everything - count}
     if d >= count:
@@ -167,17 +165,8 @@ def whiten(
     ridge: float = 1e-5,
     *,
     order: Int | None = None,
-    path: Path | None = None,
-    progress: Progress = silent,
 ) -> tuple[Float, Float]:
-    """Whiten pool and targets together.
-
-    Parameters
-    ----------
-    pool, target, ridge, order
-        As in `fit`.
-    path : Path, optional
-        A ``.npy`` file for the whitened pool, which is then a memory map.
+    """Whiten pool and targets together, in memory. Parameters as in `fit`.
 
     Returns
     -------
@@ -185,14 +174,13 @@ def whiten(
         In the order in which they came; rows of zeros stay zero.
     """
     vectors, targets = check_pair(pool, target)
-    found = fit(vectors, targets, ridge=ridge, order=order, progress=progress)
-    shape = (len(vectors), vectors.dim)
-    out: Float = np.empty(shape) if path is None else np.lib.format.open_memmap(path, "w+", np.float64, shape)
+    found = fit(vectors, targets, ridge=ridge, order=order)
+    out = np.empty((len(vectors), vectors.dim))
     ranked = np.arange(len(vectors)) if order is None else np.argsort(order, kind="stable")
     for rows, block in found.blocks(vectors, ranked):
         out[rows] = block
-    (_, whitened), *more = found.blocks(Vectors(targets), np.arange(len(targets)))
-    return out, np.concatenate([whitened, *(block for _, block in more)])
+    blocks = found.blocks(Vectors(targets), np.arange(len(targets)))
+    return out, np.concatenate([block for _, block in blocks])
 
 
 def store(

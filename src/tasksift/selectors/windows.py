@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.sample import apportion, places
 from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
-from tasksift.selectors.clustering import cluster
+from tasksift.selectors.clustering import cluster, numbered
 from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
-from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.inputs import check_pair, check_pool
 from tasksift.selectors.ridge import Regression, Sets, accuracy, rest
 from tasksift.vectors import Vectors, VectorsLike
 
@@ -120,13 +121,7 @@ def prepare(
     progress: Progress = silent,
 ) -> Ranking:
     """Put the rows in order, once; the returned `Ranking` serves any budget. Parameters as in `fit`."""
-    vectors = features if isinstance(features, Vectors) else Vectors(features, name="pool")
-    targets = None
-    if target is not None:
-        vectors, targets = check_pair(vectors, target)
-    elif len(vectors) == 0:
-        raise InputError(f"{vectors.name}: there are no rows")
-    vectors.check_finite()
+    vectors, targets = (check_pool(features), None) if target is None else check_pair(features, target)
     n = len(vectors)
     if not (0 < step <= 1 and ridge > 0 and 0 < easiest <= 1):
         raise InputError(f"step {step} and easiest {easiest} lie above 0 and up to 1, ridge {ridge} above 0")
@@ -142,19 +137,10 @@ def prepare(
         labels = np.zeros(n, dtype=np.int64)
         if clusters != 1:
             labels = cluster(vectors, clusters, order=order, seed=seed, progress=progress).labels
-    code = _by_first_rank(labels, order)
+    code, _ = numbered(labels, order)
     noise = np.random.default_rng(seed).random(n)[order]
     ranked = np.lexsort((order, noise, -difficulty))
     return Ranking(vectors, targets, ranked, code, step, ridge, easiest, progress)
-
-
-def _by_first_rank(labels: Int, order: Int) -> Int:
-    """Number the classes by the smallest rank in each, so that their codes mean nothing."""
-    ranked = np.argsort(order, kind="stable")
-    _, first, code = np.unique(labels[ranked], return_index=True, return_inverse=True)
-    out = np.empty(len(labels), dtype=np.int64)
-    out[ranked] = np.argsort(np.argsort(first))[code]
-    return out
 
 
 @dataclass(frozen=True)
@@ -179,8 +165,7 @@ class Windows:
 def cut(sizes: Int, budget: int, step: float) -> Windows:
     """Place the windows of `budget` rows in classes of the given sizes; of equal remainders the first class wins."""
     n = int(sizes.sum())
-    count, rest = np.divmod(budget * sizes, n)
-    count[np.argsort(-rest, kind="stable")[: budget - int(count.sum())]] += 1
+    count = apportion(budget * sizes / n, budget)
     starts = np.round(step * np.arange(1 + np.floor((1 - budget / n) / step + 1e-9), dtype=np.float64), 9)
     first = np.minimum(np.floor(starts[:, None] * sizes + 0.5).astype(np.int64), sizes - count)
     return Windows(starts, first, count)
@@ -224,10 +209,7 @@ class Ranking:
     @cached_property
     def rank(self) -> Int:
         """Rank within the class of the rows as they are ranked, int64 (n,)."""
-        rank = np.empty(len(self.ranked), dtype=np.int64)
-        begins = np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
-        rank[np.argsort(self.of_class, kind="stable")] = np.arange(len(rank)) - begins
-        return rank
+        return places(np.arange(len(self.ranked)), self.of_class)
 
     def windows(self, budget: int) -> Windows:
         """Place the windows of `budget` rows."""
@@ -308,7 +290,7 @@ def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
     return plan
 
 
-def flops(size: Size) -> float:
+def _flops(size: Size) -> float:
     """Operations of multiplying each row once, and of judging 20 windows by 20 classes."""
     return float(size.rows) * size.dim * (min(size.dim, size.budget) + 2 * 20 * 20)
 
@@ -331,5 +313,5 @@ SELECTOR = Selector(
         ),
     },
     needs=frozenset({"vectors", "scores"}),
-    flops=flops,
+    flops=_flops,
 )

@@ -41,8 +41,6 @@ class Transport:
         from the other measure, the larger.
     error : float
         How much mass of the entropic plan is not where it should be, sum over j of |(P^T 1)_j - b_j|.
-    sweeps : int
-        Iterations.
     """
 
     cost: float
@@ -50,7 +48,6 @@ class Transport:
     f: Float
     g: Float
     error: float
-    sweeps: int
 
 
 def transport(
@@ -81,7 +78,7 @@ def transport(
     -------
     Transport
         On one thread, so the answer does not depend on how many there are. Cost: O(p·q) an iteration, some hundreds to
-        some thousands of them; two tables of p·q float64.
+        some thousands of them; four tables of p·q float64 besides the costs.
     """
     p, q = cost.shape
     a = np.full(p, 1.0 / p) if a is None else a
@@ -89,22 +86,20 @@ def transport(
     f, g = np.zeros(p), np.zeros(q)
     last = blur**2
     epsilon = max(float(cost.max()), last)
-    sweeps = 0
     with threadpool_limits(1, user_api="blas"):
         while True:
             limit = most if epsilon <= last else EARLY_SWEEPS
-            f, g, plan, error, used = _level(cost, a, b, f, g, epsilon, tolerance, limit)
-            sweeps += used
+            f, g, plan, error = _level(cost, a, b, f, g, epsilon, tolerance, limit)
             if epsilon <= last:
                 break
             epsilon = max(SCALING * epsilon, last)
-        return Transport(*_bounds(cost, a, b, f, plan), f, g, error, sweeps)
+        return Transport(*_bounds(cost, a, b, f, plan), f, g, error)
 
 
 def _level(
     cost: Float, a: Float, b: Float, f: Float, g: Float, epsilon: float, tolerance: float, most: int
-) -> tuple[Float, Float, Float, float, int]:
-    """Iterate at one epsilon: the potentials, the plan, its error and the number of iterations."""
+) -> tuple[Float, Float, Float, float]:
+    """Iterate at one epsilon: the potentials, the plan and its error."""
     used = 0
     while True:
         g = _soft(cost.T, f, a, epsilon)
@@ -129,7 +124,7 @@ def _level(
                 break
         f, g = f + epsilon * np.log(u), g + epsilon * np.log(v)
         if error <= tolerance or used >= most:
-            return f, g, plan * u[:, None] * v, error, used
+            return f, g, plan * u[:, None] * v, error
         used += 1
 
 

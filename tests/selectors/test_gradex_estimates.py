@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from tasksift.selectors.subset_estimates import Linearised, descend, minimise, target_loss
+from tasksift.selectors.gradex_estimates import Linearised, descend, minimise, target_loss
 
 RNG = np.random.default_rng(0)
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

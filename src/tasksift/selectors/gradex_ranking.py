@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.progress import Progress
-from tasksift.selectors.subset_estimates import Estimate, Linearised
+from tasksift.selectors.gradex_estimates import Estimate, Linearised
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
