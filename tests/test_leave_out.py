@@ -217,7 +217,7 @@ def test_copies_stay_once_and_what_filters_say_is_merged(folder: Path):
     """A contaminated row is no reason to leave out its copy."""
     vectors = POOL.copy()
     vectors[[10, 20]] = vectors[30]
-    vectors[50] = vectors[0]
+    vectors[50:57] = vectors[TESTED]
     np.save("pool.npy", vectors)
     done = select("pool", "nearest", test="test.jsonl", dedup=0)
     assert done.left_out is not None

@@ -46,7 +46,6 @@ def test_a_configuration_replays(tmp_path):
         ({"alpha": 2}, "--alpha 2: it should be less than or equal to 1"),
         ({"breadth": "wide"}, "--breadth 'wide'"),
         ({"sigma": float("nan")}, "--sigma nan is out of range"),
-        ({"vectors": "x.npy"}, "--vectors needs --target-vectors"),
         ({"draw": "lots"}, "--draw 'lots'"),
         ({"colour": "red"}, "--colour 'red'"),
     ],

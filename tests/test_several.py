@@ -96,6 +96,13 @@ def test_links_of_a_mixture_say_which_target_of_all_sent_what():
     assert len(links.row) == sum(len(each.links.row) for each in plans if each.links is not None)
 
 
+def test_expected_copies_are_mixed_as_shares_of_their_plan():
+    plans = [Plan("quota", "x", np.array([0, 1]), np.array([3.0, 1.0])), Plan("quota", "x", np.array([1]), np.ones(1))]
+    plan = prepare_each(stub(plans, "quota"), stub_context(2, 2), {}, np.array([0.4, 0.6]))(4)
+    np.testing.assert_allclose(plan.values, [0.3, 0.7])
+    assert plan.ids.tolist() == [0, 1]
+
+
 def test_status_of_a_mixture_is_the_worst_of_its_plans():
     statuses = ["converged", "exhausted", "pool_exhausted"]
     plans = [

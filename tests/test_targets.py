@@ -105,7 +105,7 @@ def test_weights_become_shares(text: str, shares: list[float]):
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("1,2", "has 2 weights"),
+        ("1,2", "weighs 2 of 3 tasks"),
         ("1,2,3,4", "'4' does not fit"),
         ("", "'' does not fit"),
         ("1,2,", "'' does not fit"),
@@ -114,7 +114,7 @@ def test_weights_become_shares(text: str, shares: list[float]):
         ("1,nan,2", "'nan' does not fit"),
         ("1,inf,2", "'inf' does not fit"),
         ("1,two,2", "'two' does not fit"),
-        ("maths=1,code=2", "has 2 weights"),
+        ("maths=1,code=2", "weighs 2 of 3 tasks"),
         ("maths=1,law=2,code=3", "'law=2' does not fit"),
         ("maths=1,maths=2,code=3", "'maths=2' does not fit"),
         ("maths=,a=b=1,code=1", "'maths=' does not fit"),
@@ -130,3 +130,9 @@ def test_weights_that_do_not_fit(text: str, fact: str):
     assert fact in said
     assert "one number above 0 for each of the 3 tasks (maths, a=b, code)" in said
     assert "\n" not in said
+
+
+def test_a_share_that_rounding_loses_is_refused():
+    assert parse_weights("1e-8,1,1", NAMES)[0] > 0
+    with pytest.raises(InputError, match="that of maths is less than 1e-09 of the largest"):
+        parse_weights("1e-300,1,1e300", NAMES)

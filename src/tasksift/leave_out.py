@@ -130,7 +130,7 @@ class LeaveOut:
             texts = Texts(some, texts.target)
         return replace(
             context,
-            order=_ranks(context.order[kept]),
+            order=np.argsort(np.argsort(context.order[kept], kind="stable")),
             sources=context.sources[kept],
             groups=None if context.groups is None else context.groups[kept],
             pool=None if context.pool is None else self._taken(context.pool, "pool"),
@@ -158,23 +158,13 @@ class LeaveOut:
         self._parts.append(found)
         self.kept = np.flatnonzero(self.found.keep(len(self.index)))
         if not len(self.kept):
-            raise InputError("every row of the pool is left out; raise --decontaminate, or leave out --dedup")
+            # Of near-copies one stays, so it is the words.
+            raise InputError(
+                "every row of the pool is left out; raise --decontaminate, or give targets and --test files that are "
+                "not of the pool"
+            )
 
     def _taken(self, vectors: Vectors, name: str) -> Vectors:
         """The kept rows, written to a file block by block and mapped."""
         assert self.kept is not None
-        path = Path(self.work.folder) / f"kept-{name}.npy"
-        dtype = vectors.rows(self.kept[:1]).dtype
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(self.kept), vectors.dim))
-        for start in range(0, len(self.kept), vectors.block_rows):
-            some = slice(start, start + vectors.block_rows)
-            out[some] = vectors.rows(self.kept[some])
-        out.flush()
-        return Vectors(out, normalize=vectors.normalize, name=vectors.name)
-
-
-def _ranks(order: Int) -> Int:
-    """Ranks without gaps, in the same order."""
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[np.argsort(order, kind="stable")] = np.arange(len(order))
-    return ranks
+        return vectors.copy(self.kept, Path(self.work.folder) / f"kept-{name}.npy")

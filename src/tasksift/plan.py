@@ -72,6 +72,8 @@ class Plan:
         How crowded each row's surroundings are, 1 = alone.
     links : Links or None
         Which target pulled which row.
+    task : int64 (n,) or None
+        The task that each row is for, where the selector looks at the targets task by task.
     info : dict
         Everything else worth keeping in the manifest: certificate, bandwidth, prefetch, counts.
     path : dict of str to float64 (b,) or None
@@ -88,6 +90,7 @@ class Plan:
     alpha: float | None = None
     density: NDArray[np.float64] | None = None
     links: Links | None = None
+    task: NDArray[np.int64] | None = None
     info: dict[str, Any] = field(default_factory=dict)
     path: dict[str, NDArray[np.float64]] | None = None
 
@@ -106,6 +109,12 @@ class Plan:
             and not (bool(np.all(self.values > 0)) and abs(float(self.values.sum()) - 1.0) < 1e-9)
         ):
             raise ValueError(f"the masses of a plan must be positive and sum to 1, not {float(self.values.sum())!r}")
+
+    @classmethod
+    def ranked(cls, selector: str, rows: NDArray[np.int64], **rest: Any) -> Plan:
+        """Make a plan of kind ``score`` of rows that come best first; a row's value is minus its place."""
+        by_row = np.argsort(rows)
+        return cls("score", selector, rows[by_row], -by_row.astype(np.float64), **rest)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

@@ -36,10 +36,12 @@ def plan_table(plan: Plan, index: PoolIndex, nearest_target: Int | None, distanc
     Returns
     -------
     pyarrow.Table with ``row`` (position in the input), ``id``, ``probability`` or ``score``, ``source``, ``file``,
-    ``file_row``, ``tokens``, ``nearest_target``, ``distance``, ``density``; sources and files as dictionaries.
+    ``file_row``, ``tokens``, ``nearest_target``, ``distance``, ``density``, and ``task`` (its number) where the plan
+    names one; sources and files as dictionaries.
     """
     n = len(plan.ids)
     places = index.take(plan.ids)
+    task = {} if plan.task is None else {"task": pa.array(plan.task, pa.int64())}
     return pa.table(
         {
             "row": pa.array(plan.ids, pa.int64()),
@@ -52,6 +54,7 @@ def plan_table(plan: Plan, index: PoolIndex, nearest_target: Int | None, distanc
             "nearest_target": _column(nearest_target, n, pa.int64()),
             "distance": _column(distance, n, pa.float64()),
             "density": _column(plan.density, n, pa.float64()),
+            **task,
         }
     )
 
@@ -118,14 +121,17 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn, meaning: str, tasks:
     pyarrow.Table with ``id``, ``source``, ``file``, ``row`` (position in the file), ``position`` (in the input),
     ``rank``, ``probability``, ``score``, ``inclusion`` (expected copies in such a draw, null where they are not known),
     ``weight``, ``copies``, ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``, and, with several
-    tasks, ``task``: that of the nearest target.
+    tasks, ``task``: that for which the row was taken, or else that of the nearest target.
     """
     rows = table.take(pa.array(drawn.ids))
     n = rows.num_rows
     none = pa.nulls(n, pa.float64())
     mass = plan.kind == "mass"
     task = {}
-    if tasks is not None and not rows["nearest_target"].null_count:
+    if tasks is not None and "task" in rows.column_names:
+        names = list(dict.fromkeys(tasks))
+        task["task"] = pa.array([names[number] for number in rows["task"].to_pylist()])
+    elif tasks is not None and not rows["nearest_target"].null_count:
         task["task"] = pa.array([tasks[target] for target in rows["nearest_target"].to_pylist()])
     return pa.table(
         {

@@ -124,6 +124,9 @@ def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFil
     for field in ("task_weights", "task_column"):
         if not targets and getattr(config, field) is not None:
             raise InputError(f"{option_name(field)} needs rows of the targets; give --target FILE")
+    for field, used in (("group_column", selector.takes_groups), ("score_column", "scores" in selector.needs)):
+        if getattr(config, field) is not None and not used:
+            raise InputError(f"{option_name(field)} does not apply to {name}; leave it out")
     for field in ("score_model", "scores"):
         if getattr(config, field) is not None and not scored(config):
             raise InputError(f"{option_name(field)} does not apply to {name} without a model's numbers; leave it out")

@@ -52,8 +52,9 @@ def score_config(config: RunConfig, metric: str | None) -> RunConfig:
     given = {name: getattr(config, name) for name in shared}
     chosen = {name: value for name, value in given.items() if value != FeatureConfig.model_fields[name].default}
     if config.score_model is not None:
+        for of_the_other in ("revision", "checkpoints"):
+            chosen.pop(of_the_other, None)
         chosen |= {"model": config.score_model}
-        chosen.pop("revision", None)
     wanted = (get_preset(config.preset).scores or "").split(",")
     # One pass gives all of the usual ones, and whoever looks at the folder next may want another.
     usual = FeatureConfig.model_fields["metrics"].default.split(",") if folder is not None else []
@@ -67,6 +68,8 @@ def score_config(config: RunConfig, metric: str | None) -> RunConfig:
     values["representation"] = "loss"
     rows = {name: getattr(config, name) for name in ("pool", "text_template", "source_column")}
     made = RunConfig.create(**rows, **{name: value for name, value in values.items() if name not in rows})
+    if metric in METRICS and metric not in made.metrics.split(","):
+        raise InputError(f"--metrics {made.metrics} leaves out {metric}, which --preset {config.preset} looks at")
     return RunConfig.create(**{**made.model_dump(), **resolve(made, "loss")})
 
 

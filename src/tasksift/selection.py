@@ -244,6 +244,7 @@ def open_run(folder: str | Path) -> Selection:
         alpha=facts["alpha"],
         density=None if plan_rows["density"].null_count else plan_rows["density"].to_numpy(),
         links=links,
+        task=plan_rows["task"].to_numpy() if "task" in plan_rows.column_names else None,
         info=facts["info"],
         path=path,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from tasksift.selectors.contract import Context, Margins, Planner, Selector, Tex
 from tasksift.vectors import Vectors
 
 Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+Moved = Callable[[Float], tuple[float, Float]]
 
 ROUNDING = 1e-9
 """Below this, what a task is ahead of its share is rounding."""
@@ -59,7 +62,11 @@ def of_task(context: Context, task: int, rows: Int) -> Context:
     margins, texts = context.margins, context.texts
     if margins is not None:
         margins = Margins(
-            margins.pool, [each[rows] for each in margins.target], margins.pool_values, margins.target_values[:, rows]
+            margins.pool,
+            [each[rows] for each in margins.target],
+            margins.pool_values,
+            margins.target_values[:, rows],
+            None if margins.moved is None else partial(_moved, margins.moved, rows),
         )
     if texts is not None:
         texts = Texts(texts.pool, [texts.target[row] for row in rows])
@@ -73,6 +80,12 @@ def of_task(context: Context, task: int, rows: Int) -> Context:
         margins=margins,
         texts=texts,
     )
+
+
+def _moved(moved: Moved, rows: Int, weights: Float) -> tuple[float, Float]:
+    """What a moved model says of one task's targets."""
+    distance, margins = moved(weights)
+    return distance, margins[rows]
 
 
 def _taken(vectors: Vectors | None, rows: Int) -> Vectors | None:
@@ -101,11 +114,12 @@ def _merged(plans: list[Plan], shares: NDArray[np.float64], context: Context, bu
     taken = np.zeros(len(context.order), dtype=bool)
     at, count = [0] * len(plans), np.zeros(len(plans))
     rows: list[int] = []
+    takers: list[int] = []
     turn = 0
     while turn >= 0 and len(rows) < budget:
         turn = -1
-        # The first to be a whole row short unless it is served, of those whose share is not reached; ties to the furthest
-        # behind. Always serving the furthest behind fails with five tasks. A task without a free row passes.
+        # The first to be a whole row short unless it is served, of those whose share is not reached; ties to the
+        # furthest behind. Always serving the furthest behind fails with five tasks. Without a free row a task passes.
         ahead = count - shares * (len(rows) + 1)
         due = np.ceil((count + 1) / shares - ROUNDING)
         for task in np.lexsort((np.arange(len(plans)), ahead, due, ahead > -ROUNDING)):
@@ -121,14 +135,13 @@ def _merged(plans: list[Plan], shares: NDArray[np.float64], context: Context, bu
         taken[row] = True
         count[turn] += 1
         rows.append(row)
+        takers.append(turn)
     ids = np.array(rows, dtype=np.int64)
-    by_row = np.argsort(ids)
-    return Plan(
-        kind="score",
-        selector=plans[0].selector,
-        ids=ids[by_row],
-        values=-by_row.astype(np.float64),
+    return Plan.ranked(
+        plans[0].selector,
+        ids,
         complete=turn < 0 and all(plan.complete for plan in plans),
+        task=np.array(takers, dtype=np.int64)[np.argsort(ids)],
         info={"picked": count.astype(int).tolist()},
     )
 

@@ -14,6 +14,9 @@ from tasksift.rows import Example, PoolFile, TextReader
 from tasksift.rows.read import read
 from tasksift.rows.text import to_string
 
+LEAST_WEIGHT = 1e-9
+"""Of a task, the largest being 1: shares below are lost in rounding."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -91,8 +94,14 @@ def parse_weights(text: str, names: Sequence[str]) -> NDArray[np.float64]:
             raise InputError(f"--task-weights {text}: {part!r} does not fit; {how}")
         found[name] = weight
     if len(found) != len(names):
-        raise InputError(f"--task-weights {text} has {len(found)} weights; {how}")
+        raise InputError(f"--task-weights {text} weighs {len(found)} of {len(names)} tasks; {how}")
     weights = np.array([found[name] for name in names])
     weights /= weights.max()  # whose sum is finite
+    if weights.min() < LEAST_WEIGHT:
+        name = names[int(weights.argmin())]
+        raise InputError(
+            f"--task-weights {text}: that of {name} is less than {LEAST_WEIGHT:g} of the largest, so it gets no row; "
+            f"raise it, or leave the targets of {name} out"
+        )
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
@@ -137,6 +138,16 @@ class Vectors:
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the given rows in float64, shape (len(rows), d), scaled if `normalize`."""
         return self.exact(self.rows(rows))
+
+    def copy(self, rows: NDArray[np.int64], path: Path) -> Vectors:
+        """Write the given rows, as stored, to a ``.npy`` file, a block at a time, and return them mapped."""
+        dtype = self.rows(rows[:1]).dtype
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(rows), self.dim))
+        for start in range(0, len(rows), self.block_rows):
+            some = slice(start, start + self.block_rows)
+            out[some] = self.rows(rows[some])
+        out.flush()
+        return Vectors(out, normalize=self.normalize, name=self.name)
 
     def check_finite(self, tick: Callable[[int], None] | None = None) -> None:
         """Raise an `InputError` that names the first row with a NaN or infinite value; once is enough."""

@@ -13,6 +13,7 @@ from tasksift.selectors.inputs import check_pair
     [
         (np.zeros((0, 3)), np.zeros((1, 3)), "pool: there are no rows"),
         (np.zeros((3, 3)), np.zeros((0, 3)), "target: there are no rows"),
+        (np.zeros((3, 0)), np.zeros((1, 0)), "pool: the rows have no dimensions"),
         (np.zeros((3, 3)), np.zeros((1, 4)), "3 dimensions and target has 4"),
         (np.full((3, 3), np.nan), np.zeros((1, 3)), "row 0 holds a NaN"),
         (np.zeros((3, 3)), np.array([[0, np.inf, 0]]), "target: row 0 holds a NaN or infinite"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.draw.limits import check_limits, inclusion_within, quotas
-from tasksift.draw.sample import apportion, members, multinomial, systematic, whole_and_rest
+from tasksift.draw.sample import apportion, members, multinomial, places, systematic, whole_and_rest
 from tasksift.errors import InputError, ShortPlanError
 from tasksift.plan import DrawName, Plan
 
@@ -196,11 +196,7 @@ class Lot:
     def _top(self, k: int, values: Floats) -> Ints:
         by_value = np.argsort(-values, kind="stable")
         source = self.source[by_value]
-        # Each row's rank within its own source: its place in the source's block, once blocks are laid end to end.
-        block = np.argsort(source, kind="stable")
-        place = np.empty(len(source), dtype=np.int64)
-        counts = np.bincount(source)
-        place[block] = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+        place = places(np.arange(len(source)), source)
         owed = place < (self.minimum or 0)
         allowed = np.ones(len(source), dtype=bool) if self.maximum is None else place < self.maximum
         free = np.flatnonzero(allowed & ~owed)

@@ -1,8 +1,9 @@
 """What a lifelong selection carries from step to step: a folder that holds the pool and all that is known of it.
 
 ``STATE/step-00003`` is the state after step 3: ``pool.jsonl`` (the rows), ``rows.parquet`` (key, source, origin and
-cluster of each), ``vectors.npy``, ``scores.npy``, ``tfidf/`` where that is the representation, ``picked/`` (what the step
-selected) and ``step.json``. It is made under another name and renamed when it is whole; then the state before it goes.
+cluster of each), ``vectors.npy``, ``scores.npy``, ``tfidf/`` where that is the representation, ``picked/`` (what the
+step selected) and ``step.json``. It is made under another name and renamed when it is whole; then the state before it
+goes.
 """
 
 from __future__ import annotations
@@ -143,13 +144,7 @@ def write_state(
     write_lines(part / POOL, pick_lines(pool, kept))
     pq.write_table(rows.take(pa.array(kept)), part / "rows.parquet", compression="zstd")
     for name, vectors in arrays.items():
-        dtype = np.result_type(*(shard.dtype for shard in vectors.shards))
-        path = part / f"{name}.npy"
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(kept), vectors.dim))
-        for start in range(0, len(kept), vectors.block_rows):
-            some = slice(start, start + vectors.block_rows)
-            out[some] = vectors.rows(kept[some])
-        out.flush()
+        vectors.copy(kept, part / f"{name}.npy")
     replace_json(part / MANIFEST, {"format": FORMAT, **facts})
 
 

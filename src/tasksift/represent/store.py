@@ -226,7 +226,8 @@ class FeatureStore:
         if found:
             named = "; ".join(found.values())
             raise InputError(
-                f"{self.folder} holds other features ({named}); choose another folder, or replace them by tasksift embed --force"
+                f"{self.folder} holds other features ({named}); choose another folder, or replace them by tasksift "
+                "embed --force"
             )
 
 

@@ -103,7 +103,9 @@ def scan(
             else:
                 sources = [value or fallback for value in _column(batch, column, "--source-column")]
             ids = None if id_column is None else _column(batch, id_column, "--id-column")
-            groups = None if group_column is None else _column(batch, group_column, "--group-column")
+            groups = None
+            if group_column is not None:
+                groups = [value or "none" for value in _column(batch, group_column, "--group-column")]
             numbers = None if score_column is None else _numbers(batch, score_column)
             digests, tokens = _digests(batch, sources), counter.count(texts)
             yield Scanned(k, batch.start, texts, sources, digests, tokens, ids, groups, numbers)

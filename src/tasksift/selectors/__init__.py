@@ -18,7 +18,8 @@ from tasksift.selectors import (
     tsds,
     windows,
 )
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
+from tasksift.selectors.contract import Context, Planner, Selector, Size
+from tasksift.selectors.parameter import Parameter
 
 __all__ = [
     "SELECTORS",

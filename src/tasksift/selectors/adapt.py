@@ -17,9 +17,10 @@ from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors.clustering import Clusters, cluster
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.coverage_sampling import EDGE, in_coverage_order
 from tasksift.selectors.inputs import check_pool
+from tasksift.selectors.parameter import Parameter
 from tasksift.vectors import VectorsLike
 
 Int = NDArray[np.int64]
@@ -66,7 +67,6 @@ class Ranked:
         if not 0 < budget <= n:
             raise InputError(f"the budget is {budget} rows and the pool has {n}; give a budget from 1 to {n}")
         rows = self.rows[:budget]
-        by_row = np.argsort(rows)
         k = len(self.entropies)
         sizes = np.bincount(self.clusters.labels, minlength=k)
         budgets = np.bincount(self.clusters.labels[rows], minlength=k)
@@ -82,13 +82,8 @@ class Ranked:
             }
             for c in range(k)
         ]
-        return Plan(
-            kind="score",
-            selector="adapt-infinity",
-            ids=rows[by_row],
-            values=-by_row.astype(np.float64),
-            complete=budget == n,
-            info={"scorers": list(self.names), "clusters": facts},
+        return Plan.ranked(
+            "adapt-infinity", rows, complete=budget == n, info={"scorers": list(self.names), "clusters": facts}
         )
 
 

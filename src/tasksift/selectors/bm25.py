@@ -19,7 +19,8 @@ from tasksift.errors import InputError
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.represent.words import TOKEN, Vocabulary
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
+from tasksift.selectors.parameter import Parameter
 from tasksift.selectors.turns import pick_from_growing
 
 Int = NDArray[np.int64]

@@ -16,8 +16,9 @@ from tasksift.draw.sample import apportion
 from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.ngrams import TOKENIZERS, Hashed
+from tasksift.selectors.parameter import Parameter
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]

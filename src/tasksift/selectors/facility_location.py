@@ -21,9 +21,10 @@ from tasksift.neighbors.groups import Groups, collapse
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors import nearest
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
+from tasksift.selectors.contract import Context, Planner, Selector, Size
 from tasksift.selectors.facility_kernel import UNIT, in_units, kernel_of, lazy_greedy
 from tasksift.selectors.inputs import check_pair, check_pool, not_zero
+from tasksift.selectors.parameter import Parameter
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
@@ -176,16 +177,13 @@ class Sites:
         free = np.ones(len(self.ranked), dtype=bool)
         free[chosen] = False
         rows = np.concatenate([chosen, self.ranked[free[self.ranked]][: budget - len(chosen)]])
-        by_row = np.argsort(rows)
-        ids = rows[by_row]
+        ids = np.sort(rows)
         links = None
         if self.links is not None:
             links = Links(ids, self.links.target[ids], self.links.mass[ids], self.links.distance[ids])
-        return Plan(
-            kind="score",
-            selector="facility-location" if links is None else "facility-location-mi",
-            ids=ids,
-            values=-by_row.astype(np.float64),
+        return Plan.ranked(
+            "facility-location" if links is None else "facility-location-mi",
+            rows,
             complete=len(rows) == len(self.ranked),
             links=links,
             info={

@@ -18,10 +18,11 @@ from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors.clustering import cluster, numbered
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
+from tasksift.selectors.contract import Context, Planner, Selector, Size
 from tasksift.selectors.gradex_estimates import Estimate, Linearised, Moved
 from tasksift.selectors.gradex_ranking import ensemble, forward, within
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.vectors import Vectors, VectorsLike
 
 Int = NDArray[np.int64]
@@ -282,6 +283,7 @@ SELECTOR = Selector(
     },
     needs=frozenset({"target", "margins"}),
     sizes_itself=True,
+    takes_groups=True,
     flops=_flops,
     meaning="of a group that helps the targets",
 )

@@ -16,8 +16,9 @@ from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors import nearest
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.vectors import Vectors, VectorsLike
 
 
@@ -72,12 +73,14 @@ def fit(
     values = found.values.copy()
     values[_empty(vectors, values)] = 0.0
     info: dict[str, Any] = {"tasks": len(called), "aggregate": aggregate}
+    task = None
     if len(called) == 1:
         info["note"] = "one task: its mean gradient speaks for all target rows; name the tasks in a column"
     elif found.links is not None:
-        best = np.bincount(found.links.target, minlength=len(called))
+        task = found.links.target
+        best = np.bincount(task, minlength=len(called))
         info["best_for"] = dict(zip(called, best.tolist(), strict=True))
-    return Plan(kind="score", selector="less", ids=found.ids, values=values, info=info)
+    return Plan(kind="score", selector="less", ids=found.ids, values=values, task=task, info=info)
 
 
 def _empty(vectors: Vectors, values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -16,8 +16,9 @@ from tasksift.errors import InputError
 from tasksift.neighbors.distances import Points, squared_distances
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.vectors import Span, VectorsLike
 
 TABLE_ENTRIES = 4 * 2**20

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tasksift.draw.limits import water_fill
 from tasksift.errors import InputError
 from tasksift.plan import Plan
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
+from tasksift.selectors.parameter import Parameter
 
 
 def fit(n: int, *, budget: int | None = None, sources: NDArray[np.int64] | None = None, balanced: bool = False) -> Plan:

@@ -18,8 +18,9 @@ from tasksift.neighbors.groups import Groups, singletons
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.selectors.turns import Tie, pick_from_growing
 from tasksift.vectors import Vectors, VectorsLike
 

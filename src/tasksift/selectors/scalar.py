@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tasksift.errors import InputError
 from tasksift.plan import Plan
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
+from tasksift.selectors.parameter import Parameter
 
 
 def fit(

@@ -19,8 +19,9 @@ from tasksift.neighbors.groups import singletons
 from tasksift.plan import Links, Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors import tarot_size, whitening
-from tasksift.selectors.contract import Context, Need, Parameter, Planner, Selector, Size, one_pass
+from tasksift.selectors.contract import Context, Need, Planner, Selector, Size, one_pass
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.selectors.tarot_layers import Surroundings
 from tasksift.transport.sinkhorn import transport
 from tasksift.vectors import Vectors, VectorsLike
@@ -189,13 +190,9 @@ class Tarot:
         links = Links(self.ranked[rows[sort]], self.answered[target[sort]], np.zeros(len(rows)), distance[sort])
         if budget > len(rows):
             rows = np.append(rows, np.setdiff1d(np.arange(len(self.ranked)), self.around.kept)[: budget - len(rows)])
-        place = self.ranked[rows]
-        by_row = np.argsort(place)
-        return Plan(
-            kind="score",
-            selector="tarot",
-            ids=place[by_row],
-            values=-by_row.astype(np.float64),
+        return Plan.ranked(
+            "tarot",
+            self.ranked[rows],
             complete=not budget or budget >= len(self.ranked),
             links=links,
             info=info,

@@ -20,8 +20,9 @@ from tasksift.engines.local import share
 from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, Tick, silent
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
+from tasksift.selectors.contract import Context, Planner, Selector, Size
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.vectors import Span, Vectors, VectorsLike
 
 Float = NDArray[np.float64]

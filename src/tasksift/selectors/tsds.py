@@ -20,8 +20,9 @@ from tasksift.neighbors.groups import collapse
 from tasksift.neighbors.growing import GrowingLists, Search
 from tasksift.plan import Links, Plan, Status
 from tasksift.progress import Progress, silent
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector
+from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.inputs import check_pair
+from tasksift.selectors.parameter import Parameter
 from tasksift.transport.breadth import breadth_for_budget
 from tasksift.transport.certificate import certify
 from tasksift.transport.sweep import DUST, Lists, Path, breadth_for_alpha, trace_path, transport_at
@@ -179,10 +180,12 @@ class Problem:
         lists, s = self._solve(lambda lists: breadth_for_budget(lists, budget))
         if s is None:
             largest = int(1 / float(self._ended(lists, trace_path(lists), scale).values.max()) + 1e-9)
+            crowded = self.lists.sigma > 0 and budget <= len(self.lists.groups)
+            apart = "--sigma 0, so that near-copies share no place, or " if crowded else ""
             raise InputError(
                 f"budget {budget:g} cannot be drawn without repeating a row even when the mass is fully spread "
                 f"({len(self.lists.groups)} distinct rows in the pool, {largest} at the largest); lower the "
-                f"budget, or give --alpha with --draw top or multinomial"
+                f"budget, or give {apart}--alpha with --draw top or multinomial"
             )
         plan = self._build(lists, trace_path(lists), s, "converged", scale)
         # A larger budget would have reached more rows.

@@ -18,8 +18,9 @@ from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.progress import Progress, silent
 from tasksift.selectors.clustering import cluster, numbered
-from tasksift.selectors.contract import Context, Parameter, Planner, Selector, Size
+from tasksift.selectors.contract import Context, Planner, Selector, Size
 from tasksift.selectors.inputs import check_pair, check_pool
+from tasksift.selectors.parameter import Parameter
 from tasksift.selectors.ridge import Regression, Sets, accuracy, rest
 from tasksift.vectors import Vectors, VectorsLike
 
@@ -249,13 +250,10 @@ class Ranking:
         worth = self.worth(windows)
         best = int(np.argmax(worth))
         rows = self.rows(windows, best)
-        by_row = np.argsort(rows)
         judged_by = {"accuracy": worth.tolist()} if self.targets is None else {"target_error": (-worth).tolist()}
-        return Plan(
-            kind="score",
-            selector="bws",
-            ids=rows[by_row],
-            values=-by_row.astype(np.float64),
+        return Plan.ranked(
+            "bws",
+            rows,
             complete=budget == n,
             info={
                 "start": float(windows.starts[best]),
@@ -313,5 +311,6 @@ SELECTOR = Selector(
         ),
     },
     needs=frozenset({"vectors", "scores"}),
+    takes_groups=True,
     flops=_flops,
 )
