@@ -197,7 +197,7 @@ def test_a_folder_of_embed_serves(folder: Path, opened: list[Lengths]):
     assert opened[-1].rows == 0
     np.testing.assert_allclose(done.record["score"].to_numpy(), [60, 58, 56])
     ts.embed("pool.jsonl", "less", representation="loss", model="m", metrics="loss")
-    with pytest.raises(InputError, match=r"no score 'perplexity' \(scores: loss\)"):
+    with pytest.raises(InputError, match="looks at perplexity, and there is only loss; add it to --metrics"):
         ts.select("pool.jsonl", budget=3, preset="perplexity-highest", scores="less")
 
 

@@ -69,7 +69,10 @@ def score_config(config: RunConfig, metric: str | None) -> RunConfig:
     rows = {name: getattr(config, name) for name in ("pool", "text_template", "source_column")}
     made = RunConfig.create(**rows, **{name: value for name, value in values.items() if name not in rows})
     if metric in METRICS and metric not in made.metrics.split(","):
-        raise InputError(f"--metrics {made.metrics} leaves out {metric}, which --preset {config.preset} looks at")
+        raise InputError(
+            f"--preset {config.preset} looks at {metric}, and there is only {made.metrics}; add it to --metrics, or name "
+            "another folder of --scores"
+        )
     return RunConfig.create(**{**made.model_dump(), **resolve(made, "loss")})
 
 

@@ -115,7 +115,7 @@ METHODS = [
         more="--test test.jsonl",
     ),
     # Tasks
-    weights_case("1", "has 1 weights"),
+    weights_case("1", "weighs 1 of 2 tasks"),
     weights_case("1,2,3", "'3' does not fit"),
     weights_case("0,1", "'0' does not fit"),
     weights_case("1,nan", "'nan' does not fit"),
@@ -123,14 +123,25 @@ METHODS = [
     weights_case("1,-2", "'-2' does not fit"),
     weights_case("law=1,sea=2", "'sea=2' does not fit"),
     weights_case("law=1,law=2", "'law=2' does not fit"),
-    weights_case("law=1", "has 1 weights", more="-p nearest"),
+    weights_case("law=1", "weighs 1 of 2 tasks", more="-p nearest"),
     option_case("weights-of-random", "-p random --task-weights 1", "--task-weights does not apply to --preset random"),
     option_case("no-task-column", "--task-column kind", "target.jsonl, line 1", "no column 'kind'", "text, source"),
     # Columns
-    columns_case("no-group-column", "--group-column origin", "no column 'origin'", "text, n, kind", "--group-column"),
-    columns_case("no-score-column", "--score-column origin", "no column 'origin'", "text, n, kind", "--score-column"),
-    columns_case("score-column-of-text", "--score-column n", "n is 'high', not a number", "line 8", "mend it"),
-    columns_case("score-column-of-text-for-column", "-p column --score-column n", "'high', not a number", "line 8"),
+    columns_case(
+        "no-group-column",
+        "-p bws -r tfidf --score-column n --group-column origin",
+        "no column 'origin'",
+        "text, n, kind",
+        "--group-column",
+    ),
+    columns_case(
+        "no-score-column", "-p column --score-column origin", "no column 'origin'", "text, n, kind", "--score-column"
+    ),
+    columns_case(
+        "score-column-of-text", "-p column --score-column n", "n is 'high', not a number", "line 8", "mend it"
+    ),
+    option_case("groups-of-nothing", "--group-column n", "--group-column does not apply to --preset tsds"),
+    option_case("scores-of-nothing", "-p bm25 --score-column n", "--score-column does not apply to --preset bm25"),
     # Filters
     option_case("dedup=2", "--dedup 2", "--dedup", "2", "less than 1"),
     option_case("dedup=-1", "--dedup=-1", "--dedup", "-1", "greater than or equal to 0"),

@@ -110,7 +110,7 @@ def test_other_numbers_of_the_model(toys: Toys, order: np.ndarray, perplexity: n
     lacking = ["--scores", "losses", "--set", "metric=ifd", "-b", 5, "-o", "no.jsonl", "--quiet"]
     done = toys("select", "pool.jsonl", "-p", "perplexity-lowest", *lacking)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "there is no score 'ifd' (scores: loss, perplexity, entropy, el2n)" in done.err
+    assert "looks at ifd, and there is only loss,perplexity,entropy,el2n" in done.err
 
 
 def test_a_column_takes_the_place_of_the_model(toys: Toys, order: np.ndarray):

@@ -141,4 +141,4 @@ def test_what_was_not_asked_for_is_not_there(options, tmp_path):
 
 def test_a_group_for_all_is_still_a_group(tmp_path):
     index = build(expand([{"text": "a", "kind": ""}, {"text": "b", "kind": None}]), group_column="kind")
-    assert (index.group_names, index.groups.tolist()) == ([""], [0, 0])
+    assert (index.group_names, index.groups.tolist()) == (["none"], [0, 0])

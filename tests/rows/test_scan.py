@@ -103,7 +103,7 @@ def test_groups_and_numbers(tmp_path):
     )]  # fmt: skip
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     batches = run(tmp_path / "a.jsonl", group_column="kind", score_column="n", batch_rows=2)
-    assert column(batches, "groups") == ["law", "", "7", "True", ""]
+    assert column(batches, "groups") == ["law", "none", "7", "True", "none"]
     assert column(batches, "numbers") == [3.0, -0.5, 1000.0, 2.0, float(2**60)]
     (batch,) = run(rows, group_column="kind")
     assert batch.numbers is None
@@ -115,7 +115,7 @@ def test_groups_and_numbers_of_a_table(tmp_path):
     table = pa.table({"text": ["a", "b", "c"], "kind": pa.array([2, None, 1]), "n": pa.array([0.1, 2.0, -3.5])})
     pq.write_table(table, tmp_path / "a.parquet")
     (batch,) = run(tmp_path / "a.parquet", group_column="kind", score_column="n")
-    assert (batch.groups, batch.numbers) == (["2", "", "1"], [0.1, 2.0, -3.5])
+    assert (batch.groups, batch.numbers) == (["2", "none", "1"], [0.1, 2.0, -3.5])
 
 
 @pytest.mark.parametrize("value", ["high", "", None, "nan", float("inf"), [1], {"a": 1}, True, "1,5"])
