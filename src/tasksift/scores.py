@@ -70,8 +70,8 @@ def score_config(config: RunConfig, metric: str | None) -> RunConfig:
     made = RunConfig.create(**rows, **{name: value for name, value in values.items() if name not in rows})
     if metric in METRICS and metric not in made.metrics.split(","):
         raise InputError(
-            f"--preset {config.preset} looks at {metric}, and there is only {made.metrics}; add it to --metrics, or name "
-            "another folder of --scores"
+            f"--preset {config.preset} looks at {metric}, and there is only {made.metrics}; add it to --metrics, or "
+            "name another folder of --scores"
         )
     return RunConfig.create(**{**made.model_dump(), **resolve(made, "loss")})
 
