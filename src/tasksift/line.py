@@ -40,7 +40,7 @@ from tasksift.rows.index import PoolIndex, build_index, index_vectors
 from tasksift.scores import COLUMN, model_scores, score_config, score_folder, scored
 from tasksift.selection import Selection, meaning_of, summarize
 from tasksift.selectors import SELECTORS, Context
-from tasksift.selectors.contract import Texts
+from tasksift.selectors.contract import Size, Texts
 from tasksift.several import prepare_each
 from tasksift.targets import Targets, read_targets, unnamed
 from tasksift.vectors import Vectors
@@ -107,7 +107,7 @@ class Line:
         kept_scores = score_folder(config)
         if losses is not None and scorer is not None and kept_scores is not None:
             check_store(losses, kept_scores, scorer)
-        self._announce(given[0] if given else None, embedder, len(targets.tasks))
+        self._announce(given[0] if given else None, embedder, scorer, len(targets.tasks))
         index = self._index(given[0] if given else None, counter)
         check_budget(config, index)
         features = self._features(given, index, embedder, targets)
@@ -226,7 +226,9 @@ class Line:
             keys=None if self.files or not isinstance(index.keys, np.ndarray) else index.keys,
         )
 
-    def _announce(self, given: Vectors | None, embedder: Embedder | None, targets: int) -> None:
+    def _announce(
+        self, given: Vectors | None, embedder: Embedder | None, scorer: Embedder | None, targets: int
+    ) -> None:
         """Say how large the run is and what memory it will need, before it starts."""
         rows = len(given) if given is not None else estimate_rows(self.files)
         if rows is None:
@@ -255,8 +257,8 @@ class Line:
             planned=min(rows, USUAL_PLAN) if search else rows,
             threads=worker_count(),
             processes=processes,
-            model=model_memory(embedder) if embedder is not None else 0.0,
-        )
+            model=max((model_memory(each) for each in (embedder, scorer) if each is not None), default=0.0),
+        ) + self.selector.memory(Size(rows=rows, targets=targets, dim=dim))
         part = worker_words(processes)
         if mapped > 5e7:
             part += f", besides {in_words(mapped)} of vectors mapped from disk"

@@ -197,6 +197,8 @@ class Selector:
         Whether a column of groups means anything to it.
     flops : callable
         Its floating-point operations for a `Size`, features not counted.
+    memory : callable
+        Bytes that it holds of its own for a `Size`, where these are many.
     meaning : str
         What the values of its plans are, in a word or two, or why rows with a chance have one; empty where they only
         order the rows.
@@ -211,6 +213,7 @@ class Selector:
     sizes_itself: bool = False
     takes_groups: bool = False
     flops: Callable[[Size], float] = one_pass
+    memory: Callable[[Size], float] = lambda size: 0.0
     meaning: str = ""
 
     @property

@@ -25,6 +25,9 @@ Float = NDArray[np.float64]
 Pass = Callable[[], Iterator[list[str]]]
 Normalize = Literal["sum", "mean", "equal"]
 
+HASHES = 200e6
+"""Bytes of the words and n-grams whose buckets are remembered."""
+
 FLOOR = 1e-8
 """Added to both probabilities where smoothing is by a number, as published."""
 
@@ -264,6 +267,7 @@ SELECTOR = Selector(
         "separate": Parameter(False, "each task takes its share, by the n-grams of its targets, one after the other"),
     },
     needs=frozenset({"target", "texts"}),
+    memory=lambda size: HASHES + 32.0 * size.rows,
     meaning="log-weight",
     flops=lambda size: 4.0 * size.rows * size.tokens,
 )

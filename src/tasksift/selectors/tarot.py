@@ -266,6 +266,10 @@ def _flops(size: Size) -> float:
     return 4.0 * (size.rows + size.targets) * size.dim**2 + one_pass(size)
 
 
+def _memory(size: Size) -> float:
+    return min(4.0 * size.rows * size.dim, whitening.IN_MEMORY)
+
+
 _COMMON = {
     "ridge": Parameter(1e-5, "added to the covariance, as a share of the mean variance", low=0.0),
     "folds": Parameter(10, "parts of the targets by which the number of rows is estimated", low=2),
@@ -274,7 +278,7 @@ _COMMON = {
 
 _NEEDS: frozenset[Need] = frozenset({"target", "vectors", "lengths"})
 
-SELECTOR = Selector(_prepare, "score", _COMMON, _NEEDS, sizes_itself=True, flops=_flops)
+SELECTOR = Selector(_prepare, "score", _COMMON, _NEEDS, sizes_itself=True, flops=_flops, memory=_memory)
 
 WEIGHTED = Selector(
     _prepare_weighted,
@@ -291,4 +295,5 @@ WEIGHTED = Selector(
     _NEEDS,
     sizes_itself=True,
     flops=_flops,
+    memory=_memory,
 )
