@@ -3,8 +3,8 @@
     python benchmarks/methods_real.py --data DIR --methods methods.json --tasks gsm8k,nl2bash --results methods.json
 
 The file of methods says which presets to run, and with which options: {"less": {"features": "steps"}, "bm25": {}}; an
-option may hold {task}. Features are best made before, by `tasksift tune` and `tasksift embed`, so that times are those of
-the choice. Every selection is a process of its own, one at a time; those in the results are not made again.
+option may hold {task}. Features are best made before, by `tasksift tune` and `tasksift embed`, so that times are those
+of the choice. Every selection is a process of its own, one at a time; those in the results are not made again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_model_features import chat, write
+from hashed_features import chat, write
 
 import tasksift
 
@@ -20,11 +20,11 @@ from pathlib import Path
 
 sys.path.insert(0, {tests!r})
 import tasksift
-from tasksift import embedding, model_features, pipeline
-from test_model_features import Hashes
+from tasksift import embedding, line, model_features
+from hashed_features import Hashes
 
 model_features.SHARD_ROWS, model_features.PIECE_ROWS = 25, 10
-for module in (embedding, pipeline):
+for module in (embedding, line):
     module.open_embedder = lambda config, say: Hashes()
 base = Path.cwd()
 

@@ -69,6 +69,12 @@ def rows() -> Callable[[int, int], list[Row]]:
 
 
 @pytest.fixture
+def pool(rows: Callable[[int, int], list[Row]]) -> list[Row]:
+    """90 rows with nested and numeric columns left out, so that every format can hold them."""
+    return [{"n": k, **row} for k, row in enumerate(rows(90, 0))]
+
+
+@pytest.fixture
 def lines() -> Callable[[list[Row]], bytes]:
     """Rows as the bytes of a JSON Lines file."""
     return jsonl

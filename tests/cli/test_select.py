@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,72 +13,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from pool_files import WITHOUT_MODEL, Row, expanded, read_back, write_pool
 
 import tasksift as ts
-from tasksift.presets import PRESETS
 
-WITHOUT_MODEL = [
-    name for name, each in PRESETS.items() if each.representation in (None, "tfidf") and each.scores is None
-]
 FORMATS = ["jsonl", "jsonl.gz", "jsonl.zst", "json", "parquet", "arrow", "csv"]
-Row = dict[str, Any]
-
-
-def write_pool(path: Path, rows: list[Row]) -> Path:
-    """Write rows in the format of the suffix, by other means than the package's own."""
-    kind = path.name.split(".", 1)[1]
-    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    if kind == "json":
-        path.write_text(json.dumps(rows))
-    elif kind == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=17)
-    elif kind == "arrow":
-        table = pa.Table.from_pylist(rows)
-        with pa.ipc.new_file(str(path), table.schema) as writer:
-            writer.write_table(table, max_chunksize=17)
-    elif kind == "csv":
-        with path.open("w", newline="") as out:
-            writer = csv.DictWriter(out, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    elif kind == "jsonl.gz":
-        path.write_bytes(gzip.compress(text))
-    elif kind == "jsonl.zst":
-        with pa.CompressedOutputStream(str(path), "zstd") as out:
-            out.write(text)
-    else:
-        path.write_bytes(text)
-    return path
-
-
-def read_back(path: Path) -> list[Row]:
-    """Read what was written, again by other means."""
-    kind = path.name.split(".", 1)[1]
-    if kind == "json":
-        found: list[Row] = json.loads(path.read_text())
-        return found
-    if kind == "parquet":
-        return pq.read_table(path).to_pylist()
-    if kind == "arrow":
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all().to_pylist()
-    if kind == "csv":
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-    with pa.input_stream(str(path), compression="detect") as file:
-        return [json.loads(line) for line in file.read().splitlines()]
-
-
-def expanded(record: pa.Table) -> list[Row]:
-    """The record, line by line in the order of the training file: copies come in rounds."""
-    lines = record.to_pylist()
-    return [line for r in range(max(line["copies"] for line in lines)) for line in lines if line["copies"] > r]
-
-
-@pytest.fixture
-def pool(rows: Callable[[int, int], list[Row]]) -> list[Row]:
-    """90 rows with nested and numeric columns left out, so that every format can hold them."""
-    return [{"n": k, **row} for k, row in enumerate(rows(90, 0))]
 
 
 @pytest.mark.parametrize("out", FORMATS)
@@ -254,23 +190,6 @@ def test_vectors(
     assert read_back(folder / "both.jsonl") == [pool[k] for k in positions["both"]]
 
 
-def test_replay(folder: Path, pool: list[Row], tasksift: Callable[..., Any]):
-    write_pool(folder / "in.parquet", pool)
-    first = ["select", "in.parquet", "-t", "target.jsonl", "-b", "15%", "--dim", "8", "--seed", "5", "--alpha", "0.4"]
-    assert tasksift(*first, "-o", "out.parquet", "--draw", "multinomial").code == 0
-    (folder / "first").mkdir()
-    (folder / "out.parquet").rename(folder / "first" / "out.parquet")
-    (folder / "out.parquet.run").rename(folder / "first" / "out.parquet.run")
-    done = tasksift("select", "--config", "first/out.parquet.run/config.yaml", "-o", "out.parquet")
-    assert done.code == 0, done.err
-    for old in (folder / "first").rglob("*"):
-        if old.is_file():
-            assert (folder / old.relative_to(folder / "first")).read_bytes() == old.read_bytes(), old
-    other = tasksift("select", "--config", "first/out.parquet.run/config.yaml", "-o", "x.parquet", "--breadth", "4")
-    assert other.code == 0, other.err
-    assert json.loads((folder / "x.parquet.run/manifest.json").read_text())["plan"]["breadth"] == 4.0
-
-
 def test_plan_does_not_depend_on_seed_or_draw(folder: Path, pool: list[Row], tasksift: Callable[..., Any]):
     write_pool(folder / "in.jsonl", pool)
     plans = []
@@ -328,20 +247,6 @@ def test_writing_over_an_input_is_refused(folder: Path, pool: list[Row]):
     assert path.read_bytes() == before
 
 
-def test_a_pool_that_changed_or_moved(folder: Path, pool: list[Row]):
-    path = write_pool(folder / "in.jsonl", pool)
-    first = ts.select(path, folder / "target.jsonl", budget=5, dim=8, out=folder / "out.jsonl")
-    for change in (lambda: path.write_bytes(path.read_bytes() + b"\n"), path.unlink):
-        change()
-        again = ts.open_run(folder / "out.jsonl.run")
-        assert again.explain(0) == first.explain(0)
-        assert len(again.redraw(3)) == 3
-        for selection in (first, again):
-            with pytest.raises(ts.InputError, match=r"in\.jsonl is gone or was changed after the run"):
-                selection.write(folder / "again.jsonl")
-        assert not list(folder.glob("again*"))
-
-
 def test_paths_and_numpy_numbers(folder: Path, vectors: np.ndarray):
     given = {"vectors": folder / "v.npy", "target_vectors": folder / "t.npy", "normalize": False}
     selection = ts.select(**given, budget=np.int64(5), seed=np.int64(1))
@@ -349,89 +254,6 @@ def test_paths_and_numpy_numbers(folder: Path, vectors: np.ndarray):
     with pytest.raises(ts.InputError, match=r"--vectors array\(.*: it should be a valid string") as raised:
         ts.select(vectors=vectors, target_vectors=vectors, budget=5)
     assert "\n" not in str(raised.value)
-
-
-def test_explain_and_redraw(folder: Path, pool: list[Row]):
-    selection = ts.select(pool, folder / "target.jsonl", budget=12, dim=8)
-    for k in range(len(selection.ids)):
-        why = selection.explain(k)
-        assert why == selection.explain(selection.ids[k])
-        assert (why.id, why.rank, why.row) == (selection.ids[k], k + 1, selection.positions[k])
-        assert why.pulls
-        assert abs(sum(pull.mass for pull in why.pulls) - why.probability) < 1e-9
-        assert abs(sum(pull.share for pull in why.pulls) - 1) < 1e-9
-        assert f"rank {k + 1}" in str(why)
-        assert len(str(why).splitlines()) == 1 + len(why.pulls)
-    assert selection.explain(-1).rank == len(selection.ids)
-    by_words = ts.select(folder / "pool.jsonl", folder / "target.jsonl", 3, preset="bm25-turns")
-    assert ": score " in str(by_words.explain(0))
-    with pytest.raises(ts.InputError, match="there is no row 12"):
-        selection.explain(12)
-    with pytest.raises(ts.InputError, match="'nobody' is not in the selection"):
-        selection.explain("nobody")
-    fewer = selection.redraw(5)
-    assert len(fewer) == 5
-    assert fewer.manifest["selection"]["rows"] == 5
-    assert set(fewer.positions) <= set(selection.plan.ids)
-    assert selection.redraw(seed=0).ids == selection.ids
-    assert selection.redraw(draw="top").ids == selection.redraw(draw="top", seed=3).ids
-    with pytest.raises(ts.InputError, match="plan names 23 rows and the budget is 90; select again"):
-        selection.redraw("100%")
-
-
-@pytest.mark.parametrize("preset", WITHOUT_MODEL)
-def test_open_run(preset: str, folder: Path, pool: list[Row], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(folder)
-    write_pool(folder / "in.parquet", pool)
-    options = {} if preset.startswith("tsds") else {"preset": preset}
-    options |= {"score_column": "n"} if preset == "column" else {}
-    selection = ts.select("in.parquet", "target.jsonl", budget=12, dim=8, out="out.parquet", **options)
-    again = ts.open_run("out.parquet.run")
-    for one in (again, selection):
-        assert one.plan_table.equals(selection.plan_table)
-        assert one.record.equals(selection.record)
-    assert again.config == selection.config
-    assert again.targets == selection.targets
-    assert again.manifest == json.loads(Path("out.parquet.run/manifest.json").read_text())
-    assert again.files == selection.files
-    for field in fields(selection.plan):
-        there, here = getattr(again.plan, field.name), getattr(selection.plan, field.name)
-        if field.name == "links" and selection.plan.kind == "mass" and here is not None:
-            for part in fields(here):
-                np.testing.assert_array_equal(getattr(there, part.name), getattr(here, part.name))
-        elif field.name == "path" and here is not None:
-            assert there.keys() == here.keys()
-            for name in here:
-                np.testing.assert_array_equal(there[name], here[name])
-        elif field.name != "links":
-            np.testing.assert_array_equal(there, here)
-    assert [again.explain(k) for k in range(3)] == [selection.explain(k) for k in range(3)]
-    again.redraw(7, seed=2).write("again.parquet")
-    selection.redraw(7, seed=2).write("selection.parquet")
-    assert Path("again.parquet").read_bytes() == Path("selection.parquet").read_bytes()
-
-
-def test_open_run_of_rows_in_memory(folder: Path, pool: list[Row]):
-    selection = ts.select(pool, folder / "target.jsonl", budget=12, dim=8, out=folder / "out.jsonl")
-    again = ts.open_run(folder / "out.jsonl.run")
-    assert again.explain(0) == selection.explain(0)
-    assert again.redraw(5).ids == selection.redraw(5).ids
-    with pytest.raises(ts.InputError, match="in memory"):
-        again.write(folder / "again.jsonl")
-
-
-@pytest.mark.parametrize("preset", WITHOUT_MODEL)
-def test_order_of_the_pool_leaves_no_trace(preset: str, folder: Path, pool: list[Row]):
-    shuffled = [pool[k] for k in np.random.default_rng(3).permutation(len(pool))]
-    taken = []
-    options = {"score_column": "n"} if preset == "column" else {}
-    for name, rows in (("a", pool), ("b", shuffled)):
-        path = write_pool(folder / name / "in.jsonl" if (folder / name).mkdir() is None else folder, rows)
-        ts.select(
-            path, folder / "target.jsonl", budget=12, dim=8, preset=preset, out=folder / f"{name}.jsonl", **options
-        )
-        taken.append(read_back(folder / f"{name}.jsonl"))
-    assert taken[0] == taken[1]
 
 
 def test_text_and_csv_agree(folder: Path, pool: list[Row]):
