@@ -59,6 +59,35 @@ def test_a_model_is_warmed_up_once_and_features_know_it(folder: Path):
     assert not list((folder / "picked.jsonl.run").glob("warm-up*"))
 
 
+def test_an_interrupted_warm_up_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    from tasksift import line
+
+    open_embedder = line.open_embedder
+
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(line, "open_embedder", interrupted)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        select(folder, model=folder / "lm", out=folder / "late.jsonl", say=said.append)
+    assert any("warming up" in each for each in said)
+    assert (folder / "late.jsonl.run.part" / "warm-up" / "tune.json").exists()
+    monkeypatch.setattr(line, "open_embedder", open_embedder)
+    said.clear()
+    late = select(folder, model=folder / "lm", out=folder / "late.jsonl", say=said.append)
+    assert not any("warming up" in each for each in said)
+    assert late.ids == select(folder, model=folder / "lm").ids
+    assert not (folder / "late.jsonl.run.part").exists()
+
+
+def test_targets_are_read_before_the_warm_up(folder: Path):
+    (folder / "bad.jsonl").write_text('{"prompt": "", "response": ""}\n')
+    with pytest.raises(InputError, match="the target has no text"):
+        ts.select(folder / "pool.jsonl", folder / "bad.jsonl", model=folder / "lm", features=folder / "new", **FAST)
+    assert not (folder / "new").exists()
+
+
 def test_who_warms_up():
     def settled(**options: Any) -> RunConfig:
         return settle(RunConfig.create(pool=["p"], target=["t"], **{**FAST, **options}))

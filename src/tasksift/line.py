@@ -91,11 +91,13 @@ class Line:
     def run(self) -> Selection:
         """Go along the line. Features of something else in the folders given for them are refused, never replaced."""
         asked, counter = self.config, TokenCounter(self.config.tokenizer)
+        targets = read_targets(asked, self.target_files)
         if warms_up(asked):
+            # Marked before it begins: what an interruption leaves of it is worth keeping.
+            self.work.mark_done(FOLDER, {})
             place = Path(asked.features) if asked.features is not None else self.work.folder
             self.config = warm_up(asked, self.files, place / FOLDER, self.progress, self.say)
         config = self.config
-        targets = read_targets(config, self.target_files)
         given = given_vectors(config, self.progress) if config.vectors is not None else None
         if given is not None:
             targets = self._match_targets(*given, targets)
