@@ -39,7 +39,7 @@ def test_steps(here: Path, tasksift: Callable[..., Any]):
     assert done.code == 0
     facts = json.loads(done.out)
     assert (facts["pool"], facts["kept"], facts["selected"]) == (80, 50, 10)
-    assert "30 near-copies dropped from the pool; the pool holds 50" in done.err
+    assert "30 rows most like others dropped from the pool; the pool holds 50" in done.err
     assert (here / "picked-1.jsonl").read_text().count("\n") == 10
     record = pq.read_table(here / "picked-1.jsonl.run" / "selection.parquet")
     assert set(record["step"].to_pylist()) == {1, 2}

@@ -266,7 +266,7 @@ def _tell(step: Step, out: Path, say: Say) -> None:
     scorers = Counter(each["scorer"] for each in facts["clusters"] if each["budget"])
     by = ", ".join(f"{name or 'none'} {count}" for name, count in scorers.most_common())
     dropped = facts["pool"] - facts["kept"]
-    pruned = f"; {dropped:,} near-copies dropped from the pool" if dropped else ""
+    pruned = f"; {dropped:,} rows most like others dropped from the pool" if dropped else ""
     say(
         f"step {step.number}: {facts['selected']:,} rows from {sum(scorers.values())} clusters ({by}){pruned}; "
         f"the pool holds {facts['kept']:,} -> {out}"
