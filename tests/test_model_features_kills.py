@@ -15,13 +15,13 @@ import tasksift
 
 # Runs that kill themselves just before the k-th thing they do to a file, each in a fork of one warm process.
 DRIVER = """
-import json, os, shutil, signal, sys, traceback
+import json, shutil, signal
 from pathlib import Path
 
-sys.path.insert(0, {tests!r})
 import tasksift
 from tasksift import embedding, line, model_features
 from hashed_features import Hashes
+from killed_runs import run_in_fork, snapshot
 
 model_features.SHARD_ROWS, model_features.PIECE_ROWS = 25, 10
 for module in (embedding, line):
@@ -30,40 +30,13 @@ base = Path.cwd()
 
 
 def run(folder, kill_at=0, pool="pool.jsonl", how="embed", **options):
-    log = os.open(base / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    pid = os.fork()
-    if pid == 0:
-        count = 0
+    def do():
+        if how == "embed":
+            tasksift.embed("../" + pool, "f", representation="hidden", model="hashes", **options)
+        else:
+            tasksift.select("../" + pool, "../target.jsonl", 8, out="picked.jsonl", **options)
 
-        def see(event, args):
-            nonlocal count
-            writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
-            if not writes and event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir"):
-                return
-            count += 1
-            if count == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            name = args[1] if event == "os.rename" else args[0]
-            os.write(log, f"{{event}} {{Path(os.fsdecode(name)).name}}\\n".encode())
-
-        os.chdir(base / folder)
-        sys.addaudithook(see)
-        try:
-            if how == "embed":
-                tasksift.embed("../" + pool, "f", representation="hidden", model="hashes", **options)
-            else:
-                tasksift.select("../" + pool, "../target.jsonl", 8, out="picked.jsonl", **options)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    os.close(log)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), (base / "log").read_text().splitlines()
-
-
-def snapshot(folder):
-    root = base / folder
-    return {{str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}}
+    return run_in_fork(do, base / folder, kill_at)
 
 
 def made_in(name, *runs):
@@ -77,21 +50,21 @@ def made(name, *runs):
     return snapshot(made_in(name, *runs))
 
 
-HASHES = {{"representation": "hidden", "model": "hashes"}}
-SCENES = {{
-    "embed": ([], {{}}),
-    "append": ([{{}}], {{"pool": "longer.jsonl"}}),
-    "force": ([{{}}], {{"pool": "other.jsonl", "force": True}}),
-    "select": ([], {{"how": "select", "preset": "nearest", **HASHES}}),
-    "select-features": ([{{}}], {{"how": "select", "preset": "nearest", "features": "f", "pool": "longer.jsonl"}}),
-}}
+HASHES = {"representation": "hidden", "model": "hashes"}
+SCENES = {
+    "embed": ([], {}),
+    "append": ([{}], {"pool": "longer.jsonl"}),
+    "force": ([{}], {"pool": "other.jsonl", "force": True}),
+    "select": ([], {"how": "select", "preset": "nearest", **HASHES}),
+    "select-features": ([{}], {"how": "select", "preset": "nearest", "features": "f", "pool": "longer.jsonl"}),
+}
 
 
 def of_features(line):
     return line.split()[1].startswith(("shard-", "manifest.json.", "representation.json", "keys.bin", "features"))
 
 
-faults, steps = [], {{}}
+faults, steps = [], {}
 for scene, (before, last) in SCENES.items():
     whole = made(scene, *before, last)
     made(scene + "-before", *before)
@@ -99,19 +72,19 @@ for scene, (before, last) in SCENES.items():
     # The other steps of select are those of every representation.
     some = [k + 1 for k, line in enumerate(lines) if last.get("how") != "select" or of_features(line)]
     for step in some:
-        name = f"{{scene}}-{{step}}"
+        name = f"{scene}-{step}"
         shutil.copytree(base / (scene + "-before"), base / name)
         code, done = run(name, step, **last)
         assert code == -signal.SIGKILL, (scene, step, code)
         code, again = run(name, **last)
         if code or snapshot(name) != whole:
-            faults.append(f"{{scene}}, killed before step {{step}}, after {{done[-1:]}}: {{code}}")
+            faults.append(f"{scene}, killed before step {step}, after {done[-1:]}: {code}")
         shards = [line for line in done if line.startswith("os.rename shard-") and line.endswith(".json")]
         if set(shards) & set(again):
-            faults.append(f"{{scene}}, killed before step {{step}}: {{sorted(set(shards) & set(again))}} done again")
+            faults.append(f"{scene}, killed before step {step}: {sorted(set(shards) & set(again))} done again")
         shutil.rmtree(base / name)
     steps[scene] = len(some)
-print(json.dumps({{"steps": steps, "faults": faults}}))
+print(json.dumps({"steps": steps, "faults": faults}))
 """
 
 
@@ -122,10 +95,10 @@ def test_killed_before_every_step(tmp_path: Path):
     numbers = {"pool": range(40), "longer": range(60), "other": [*range(20), *range(21, 36)]}
     for name, some in numbers.items():  # the source of a row, by default the file's name, is part of what it is
         write(tmp_path / f"{name}.jsonl", [{**chat(k), "source": "s"} for k in some])
-    code = DRIVER.format(tests=str(Path(__file__).parent))
-    environment = {**os.environ, "PYTHONPATH": str(Path(tasksift.__file__).parents[1])}
+    paths = [str(Path(tasksift.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", DRIVER], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_runs import snapshot
 
 import tasksift
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(tasksift.__file__).parents[1])}
+PATHS = [str(Path(tasksift.__file__).parents[1]), str(Path(__file__).parents[1])]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
 COMMAND = [sys.executable, "-m", "tasksift", "select", "../pool.jsonl", "-t", "../target.jsonl", "-b", "50"]
 COMMAND += ["-o", "picked.jsonl", "--dim", "4", "--quiet"]
 
@@ -28,10 +30,6 @@ CHAINS = [
     [WORK / "rows.done", WORK / "features/shard-00000.npy", 0.6, WORK / "output.picked.jsonl", 0.9],
 ]
 """When to kill one rerun after the other: as soon as a file is there, or after a share of the time of a whole run."""
-
-
-def snapshot(folder: Path) -> dict[str, bytes | None]:
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +90,10 @@ def test_threads_leave_no_trace(threads: str, undisturbed: tuple[Path, dict[str,
 
 # Runs that kill themselves just before the k-th thing they do to a file, each in a fork of one warm process.
 DRIVER = """
-import json, os, shutil, signal, sys, traceback
+import json, shutil, signal
 from pathlib import Path
+
+from killed_runs import run_in_fork, snapshot
 
 import tasksift.features
 from tasksift import pipeline
@@ -107,37 +107,7 @@ CHANGES = [{"dim": 3}, {"preset": "random"}, {"seed": 7}, {"source_column": "oth
 
 
 def run(folder, kill_at=0, **changes):
-    log = os.open(base / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    pid = os.fork()
-    if pid == 0:
-        count = 0
-
-        def see(event, args):
-            nonlocal count
-            writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
-            if not writes and event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir"):
-                return
-            count += 1
-            if count == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            name = args[1] if event == "os.rename" else args[0]
-            os.write(log, f"{event} {Path(os.fsdecode(name)).name}\\n".encode())
-
-        os.chdir(base / folder)
-        sys.addaudithook(see)
-        try:
-            pipeline.select(**{**OPTIONS, **changes})
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    os.close(log)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), (base / "log").read_text().splitlines()
-
-
-def snapshot(folder):
-    root = base / folder
-    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+    return run_in_fork(lambda: pipeline.select(**{**OPTIONS, **changes}), base / folder, kill_at)
 
 
 def folder(name, *old):

@@ -25,7 +25,8 @@ from tasksift.represent.models import load_causal
 TARGET = ["-t", "target.jsonl"]
 MODEL = ["--model", "llama", *LENGTH]
 STATES = [*MODEL, "--features", "states"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(ts.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+PATHS = [str(Path(ts.__file__).parents[1]), str(Path(__file__).parents[1])]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +194,12 @@ def test_facility_location_by_hidden_states(preset: str, toys: Toys, order: np.n
 
 # Selects with vectors and scores in forks of one warm process, killed before every few things done to a file.
 DRIVER = """
-import json, os, shutil, signal, sys
+import json, signal
 from pathlib import Path
 
 import torch
 
+from killed_runs import run_in_fork, snapshot
 from tasksift import model_features, pipeline
 
 torch.set_num_threads(1)
@@ -208,37 +210,12 @@ pipeline.select("pool.jsonl", "target.jsonl", 9, model="llama", **OPTIONS)  # ev
 
 
 def run(folder, kill_at=0):
-    log = os.open(base / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    pid = os.fork()
-    if pid == 0:
-        count = 0
+    (base / folder).mkdir(exist_ok=True)
 
-        def see(event, args):
-            nonlocal count
-            writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
-            if not writes and event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir"):
-                return
-            count += 1
-            if count == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            name = Path(os.fsdecode(args[1] if event == "os.rename" else args[0]))
-            os.write(log, f"{event} {name.parent.name}/{name.name}\\n".encode())
+    def do():
+        pipeline.select("../pool.jsonl", "../target.jsonl", 9, out="picked.jsonl", model="../llama", **OPTIONS)
 
-        (base / folder).mkdir(exist_ok=True)
-        os.chdir(base / folder)
-        sys.addaudithook(see)
-        try:
-            pipeline.select("../pool.jsonl", "../target.jsonl", 9, out="picked.jsonl", model="../llama", **OPTIONS)
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    os.close(log)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), (base / "log").read_text().splitlines()
-
-
-def snapshot(folder):
-    root = base / folder
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    return run_in_fork(do, base / folder, kill_at, lambda path: f"{path.parent.name}/{path.name}")
 
 
 def finished(log):
