@@ -15,7 +15,7 @@ PAPER = Size(
 
 
 def gradient(**options):
-    return Preset("less", "gradient", "", "", "", "", options=options)
+    return Preset("less", "gradient", "", "", "", "", options=options, warm_up=options.get("optimizer") == "adam")
 
 
 DENSE = gradient(optimizer="adam", projection="rademacher")

@@ -97,8 +97,8 @@ def represent(method: Preset, size: Size, encoder_parameters: float = ENCODER_PA
 
 
 def warm_up(method: Preset, size: Size) -> float:
-    """Operations of the training before: Adam's moments exist only where a model was trained."""
-    if method.options.get("optimizer") != "adam":
+    """Operations of the training that a method begins with."""
+    if not method.warm_up:
         return 0.0
     return 6 * size.parameters * size.rows * size.tokens * SHARE / 100 * WARM_UP_EPOCHS
 

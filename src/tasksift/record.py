@@ -156,6 +156,11 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn, meaning: str, tasks:
     )
 
 
+def how_far(distance: float) -> str:
+    """A distance in words; where likeness is a score that has no distance, links hold minus the score."""
+    return f"distance {distance:.3f}" if distance >= 0 else f"score {-distance:.3f}"
+
+
 def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str]:
     """One sentence a row: why it is in."""
     if plan.selector.startswith("random"):
@@ -165,9 +170,7 @@ def _reasons(plan: Plan, rows: pa.Table, drawn: Drawn, meaning: str) -> list[str
     for k, line in enumerate(rows.to_pylist()):
         near = ""
         if line["nearest_target"] is not None:
-            # Where likeness is a score that has no distance, links hold minus the score.
-            apart = f"distance {line['distance']:.3f}" if line["distance"] >= 0 else f"score {-line['distance']:.3f}"
-            near = f"nearest to target {line['nearest_target']} ({apart})"
+            near = f"nearest to target {line['nearest_target']} ({how_far(line['distance'])})"
         if plan.kind == "mass":
             count, share = pulls[k] if pulls else (0, 0.0)
             text = f"{meaning}; {near}" if meaning else near

@@ -18,7 +18,7 @@ from tasksift.draw import Budget
 from tasksift.errors import InputError
 from tasksift.plan import Links, Plan
 from tasksift.presets import get_preset
-from tasksift.record import draw_from, record_table
+from tasksift.record import draw_from, how_far, record_table
 from tasksift.rows import PoolFile, file_format
 from tasksift.selectors import SELECTORS
 
@@ -55,9 +55,7 @@ class Explanation:
         lines = [f"{self.file} row {self.row} ({self.source}), rank {self.rank}: {self.reason}"]
         for pull in self.pulls:
             share = f"{pull.share:6.1%} of its mass, " if pull.mass else ""
-            # As in the reasons: below 0 it is minus a score.
-            apart = f"distance {pull.distance:.3f}" if pull.distance >= 0 else f"score {-pull.distance:.3f}"
-            lines.append(f"  target {pull.target}: {share}{apart}: {_head(pull.text)}")
+            lines.append(f"  target {pull.target}: {share}{how_far(pull.distance)}: {_head(pull.text)}")
         return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from tasksift.progress import Progress
 from tasksift.rows import PoolFile
 
 SHARE, ROWS = 5, 100
-"""Percent of the pool that is trained on, drawn at random (LESS, section 4.1), and about how many rows at least."""
+"""Percent of the pool that is trained on, drawn at random as LESS does, and about how many rows at least."""
 
 FOLDER = "warm-up"
 """Where checkpoints are kept in the folder of the features that are made with them."""
