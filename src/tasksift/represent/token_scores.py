@@ -42,7 +42,7 @@ def token_scores(
         for part in _parts(batch, 4 * model.config.get_text_config().vocab_size):
             with torch.no_grad():
                 predictions = predict(model, part)
-                scores = _measure(predictions.logits, predictions.labels).cpu().numpy()
+                scores = measure(predictions.logits, predictions.labels).cpu().numpy()
             ends = np.cumsum(np.bincount(predictions.owner.cpu().numpy(), minlength=len(part.rows)))
             for row, lines in zip(part.rows, np.split(scores, ends[:-1]), strict=True):
                 found[some[row]] = lines
@@ -74,7 +74,8 @@ def _parts(batch: Batch, token_bytes: int) -> Iterator[Batch]:
         held += size
 
 
-def _measure(logits: Any, labels: Any) -> Any:
+def measure(logits: Any, labels: Any) -> Any:
+    """Return float32 (n, 4), the columns of `token_scores`, for logits (n, vocabulary) and labels (n,)."""
     import torch
 
     lines = []

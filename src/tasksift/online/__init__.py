@@ -1,0 +1,53 @@
+"""Changing the mixture of domains while a model is trained, and letting weights count in training."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasksift.online.callback import OnlineMixing, summed
+    from tasksift.online.domains import Domains
+    from tasksift.online.history import read_history
+    from tasksift.online.layout import Layout
+    from tasksift.online.mixture import Mixture
+    from tasksift.online.reselect import Reselect
+    from tasksift.online.sampler import OnlineSampler
+    from tasksift.online.weights import WeightedCollator, WeightedLoss
+
+__all__ = [
+    "Domains",
+    "Layout",
+    "Mixture",
+    "OnlineMixing",
+    "OnlineSampler",
+    "Reselect",
+    "WeightedCollator",
+    "WeightedLoss",
+    "read_history",
+    "summed",
+]
+
+# Loaded when first used: the callback and the loss need transformers and PyTorch, the rest does not.
+_HOME = {
+    "Domains": "domains",
+    "Layout": "layout",
+    "Mixture": "mixture",
+    "OnlineMixing": "callback",
+    "OnlineSampler": "sampler",
+    "Reselect": "reselect",
+    "WeightedCollator": "weights",
+    "WeightedLoss": "weights",
+    "read_history": "history",
+    "summed": "callback",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"tasksift.online.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'tasksift.online' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

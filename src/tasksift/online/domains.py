@@ -1,0 +1,62 @@
+"""Domains: which part of a training set each of its rows belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasksift.errors import InputError
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The domain of every row of a training set.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Each at least once among the rows.
+    codes : int64 (n,)
+        Position in `names` of every row's domain.
+    """
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows of each domain."""
+        return np.bincount(self.codes, minlength=len(self.names))
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the names and of every row's domain."""
+        digest = blake2b("\0".join(self.names).encode("utf-8", "surrogatepass"), digest_size=16)
+        digest.update(self.codes.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @classmethod
+    def of(cls, labels: Iterable[object]) -> Domains:
+        """Make domains of one label per row, such as a column of a data set; names are sorted.
+
+        Raises
+        ------
+        InputError
+            If there is no row, or a row has no label.
+        """
+        texts = []
+        for row, label in enumerate(labels):
+            if label is None or (isinstance(label, float) and label != label):
+                raise InputError(f"row {row} has no domain; give every row one")
+            texts.append(str(label))
+        if not texts:
+            raise InputError("there is no row, so there are no domains to mix")
+        names, codes = np.unique(np.array(texts, dtype=object), return_inverse=True)
+        return cls(tuple(names.tolist()), codes.astype(np.int64))

@@ -1,0 +1,139 @@
+"""One stream of rows, step by step: where it stands, what was read ahead of training, and how to go back to a step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasksift.online.decks import Decks
+from tasksift.online.domains import Domains
+from tasksift.online.drawing import draw_domains
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Version(NamedTuple):
+    """What the rows of a step are drawn by.
+
+    Attributes
+    ----------
+    probabilities : float64 (K,)
+    unseen : bool (K,)
+        Domains that are drawn before chance decides.
+    generation : int
+        Which restriction holds.
+    """
+
+    probabilities: Floats
+    unseen: NDArray[np.bool_]
+    generation: int
+
+
+class Mark(NamedTuple):
+    """Where the stream stood before a step was drawn, and the rows of the step."""
+
+    generation: int
+    taken: Ints
+    served: Ints
+    rows: Ints
+
+
+class Stream:
+    """Rows drawn by domain, each domain without replacement.
+
+    Parameters
+    ----------
+    domains : Domains
+    seed : int
+    exact : bool
+        Whether the counts of domains follow the probabilities exactly, not by chance.
+    unit : int
+        Rows that are drawn together from one domain.
+    """
+
+    def __init__(self, domains: Domains, seed: int, *, exact: bool, unit: int) -> None:
+        self._domains, self._seed, self._exact, self._unit = domains, seed, exact, unit
+        # As lists, so that a state is had at every step at no cost.
+        self._rows: dict[int, list[int] | None] = {0: None}
+        self._decks = {0: Decks(domains, seed)}
+        self._marks: dict[int, Mark] = {}
+        count = len(domains.names)
+        self._now = Mark(0, np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64), np.empty(0, np.int64))
+
+    @property
+    def generation(self) -> int:
+        """The last restriction; 0 is none."""
+        return max(self._rows)
+
+    def drawn(self, step: int) -> bool:
+        """Say whether the rows of a step stand ready."""
+        return step in self._marks
+
+    def rows(self, step: int) -> Ints:
+        """Return the rows of a step that stands ready."""
+        return self._marks[step].rows
+
+    def at(self, step: int) -> Mark:
+        """Return where the stream stood before a step, which is the next to be drawn if it is not drawn yet."""
+        return self._marks.get(step, self._now)
+
+    def draw(self, step: int, count: int, version: Version) -> None:
+        """Draw `count` rows for a step; steps are drawn in their order."""
+        generation, taken, served, _ = self._now
+        decks = self._decks[version.generation]
+        taken = taken.copy() if generation == version.generation else np.zeros_like(taken)
+        some = decks.sizes > 0
+        # Where every probable domain is empty, those that are not share alike.
+        probabilities = np.where(some, version.probabilities, 0.0)
+        codes = draw_domains(
+            count // self._unit,
+            probabilities if probabilities.any() else some.astype(np.float64),
+            first=version.unseen,
+            served=served // self._unit if self._exact else None,
+            rng=np.random.default_rng([self._seed, 0, step]),
+        ).repeat(self._unit)
+        rows = decks.deal(codes, taken)
+        self._marks[step] = Mark(generation, self._now.taken, served, rows)
+        self._now = Mark(version.generation, taken, served + np.bincount(codes, minlength=len(served)), rows[:0])
+
+    def rewind(self, step: int) -> None:
+        """Forget what was read ahead: `step` is the next to be drawn."""
+        self._now = self.at(step)._replace(rows=np.empty(0, np.int64))
+        self._marks.clear()
+
+    def done(self, step: int, versions: list[Version]) -> None:
+        """Forget a step that was trained on, and restrictions that none of the versions still in use names."""
+        self._marks.pop(step, None)
+        used = {each.generation for each in [*versions, *self._marks.values(), self._now]}
+        for old in self._rows.keys() - used:
+            del self._rows[old], self._decks[old]
+
+    def restrict(self, rows: Ints) -> int:
+        """Make a generation that deals from these rows only, and return its number."""
+        new = self.generation + 1
+        self._rows[new], self._decks[new] = rows.tolist(), Decks(self._domains, self._seed, rows, new)
+        return new
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Return what drawing from `step` on depends on, as plain JSON."""
+        here = self.at(step)
+        return {
+            "generation": here.generation,
+            "taken": here.taken.tolist(),
+            "served": here.served.tolist(),
+            "rows": {str(generation): rows for generation, rows in self._rows.items()},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a state of a stream with the same arguments."""
+        self._marks.clear()
+        self._rows = {int(generation): rows for generation, rows in state["rows"].items()}
+        self._decks = {
+            generation: Decks(self._domains, self._seed, None if rows is None else np.array(rows), generation)
+            for generation, rows in self._rows.items()
+        }
+        taken, served = (np.array(state[name], dtype=np.int64) for name in ("taken", "served"))
+        self._now = Mark(int(state["generation"]), taken, served, np.empty(0, np.int64))
