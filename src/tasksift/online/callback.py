@@ -28,7 +28,7 @@ STATE = "tasksift.OnlineMixing"
 LOG_FILE = "mixture.jsonl"
 
 
-class OnlineMixing(TrainerCallback):  # type: ignore[misc]
+class OnlineMixing(TrainerCallback):
     """Has a Trainer draw its training rows from an `OnlineSampler`, and tells the sampler what they gave.
 
     Pass it as ``Trainer(..., callbacks=[OnlineMixing(sampler)])``. The Trainer, the data set and the collator stay as

@@ -32,9 +32,7 @@ class Decks:
         Rows of each deck.
     """
 
-    def __init__(
-        self, domains: Domains, seed: int, rows: NDArray[np.int64] | None = None, generation: int = 0
-    ) -> None:
+    def __init__(self, domains: Domains, seed: int, rows: NDArray[np.int64] | None = None, generation: int = 0) -> None:
         rows = np.arange(len(domains)) if rows is None else rows
         codes = domains.codes[rows]
         by_domain = np.argsort(codes, kind="stable")
@@ -56,7 +54,9 @@ class Decks:
         rows = np.empty(len(codes), dtype=np.int64)
         by_domain = np.argsort(codes, kind="stable")
         named, begins = np.unique(codes[by_domain], return_index=True)
-        for domain, places in zip(named.tolist(), np.split(by_domain, begins[1:]), strict=True):
+        ends = np.append(begins, len(codes))[1:]
+        for domain, begin, end in zip(named.tolist(), begins, ends, strict=True):
+            places = by_domain[begin:end]
             size, at = int(self.sizes[domain]), int(taken[domain])
             done = 0
             while done < len(places):

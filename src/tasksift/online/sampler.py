@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +53,7 @@ class OnlineSampler:
 
     Notes
     -----
-    The stream depends on the arguments and on what was observed, and on nothing else: not on global generators, not on
+    Every step is ended by `update`, in the static modes too. The stream depends on the arguments and on what was observed, and on nothing else: not on global generators, not on
     how far a loader reads ahead, and not on an interruption. A step costs O(rows + K). Within a domain no row comes
     again before all others came.
     """
@@ -98,9 +99,9 @@ class OnlineSampler:
         self.reset()
 
     def _by_domain(self, name: str, given: Any) -> Any:
-        """Turn a mapping of domain names to numbers into numbers in the order of the domains."""
+        """Copy numbers of domains, in the order of the domains if they come by name."""
         if not hasattr(given, "keys"):
-            return given
+            return copy(given)
         names = self.domains.names
         for each in [*given, *names]:
             if each not in names:

@@ -107,7 +107,7 @@ class Stream:
     def done(self, step: int, versions: list[Version]) -> None:
         """Forget a step that was trained on, and restrictions that none of the versions still in use names."""
         self._marks.pop(step, None)
-        used = {each.generation for each in [*versions, *self._marks.values(), self._now]}
+        used = {each.generation for each in versions} | {each.generation for each in [*self._marks.values(), self._now]}
         for old in self._rows.keys() - used:
             del self._rows[old], self._decks[old]
 
