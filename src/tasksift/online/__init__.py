@@ -6,11 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasksift.online.callback import OnlineMixing, summed
+    from tasksift.online.callback import OnlineMixing
     from tasksift.online.domains import Domains
     from tasksift.online.history import read_history
     from tasksift.online.layout import Layout
     from tasksift.online.mixture import Mixture
+    from tasksift.online.ranks import summed
     from tasksift.online.reselect import Reselect
     from tasksift.online.sampler import OnlineSampler
     from tasksift.online.weights import WeightedCollator, WeightedLoss
@@ -39,7 +40,7 @@ _HOME = {
     "WeightedCollator": "weights",
     "WeightedLoss": "weights",
     "read_history": "history",
-    "summed": "callback",
+    "summed": "ranks",
 }
 
 

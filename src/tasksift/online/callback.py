@@ -11,8 +11,8 @@ from tasksift.errors import InputError, MissingExtraError
 from tasksift.online.credit import Credit, by_example, whole_batch
 from tasksift.online.history import History
 from tasksift.online.layout import Layout
+from tasksift.online.ranks import agreed, summed
 from tasksift.online.sampler import OnlineSampler
-from tasksift.online.stream import Floats
 
 if TYPE_CHECKING:
     from tasksift.online.reselect import Reselect
@@ -27,6 +27,9 @@ STATE = "tasksift.OnlineMixing"
 
 LOG_FILE = "mixture.jsonl"
 
+SHOWN = 50
+"""Domains whose probabilities go to the Trainer's loggers; the file has all."""
+
 
 class OnlineMixing(TrainerCallback):
     """Has a Trainer draw its training rows from an `OnlineSampler`, and tells the sampler what they gave.
@@ -39,8 +42,9 @@ class OnlineMixing(TrainerCallback):
     sampler : OnlineSampler
         Its batch size, accumulation, ranks and delay are replaced by those of the Trainer.
     trainer : transformers.Trainer, optional
-        Where the probabilities are logged, with all loggers that it has, every ``logging_steps``. As it does not exist
-        when callbacks are passed to it, give it by ``trainer.add_callback(OnlineMixing(sampler, trainer))``.
+        Has the probabilities reach all its loggers: a callback comes after these, and only goes before them if it knows
+        the Trainer. Give it by ``trainer.add_callback(OnlineMixing(sampler, trainer))``. Without it they stand in
+        ``trainer.state.log_history`` and in the file.
     log : str, Path or None
         The file of the mixture's history; ``mixture.jsonl`` in the Trainer's output folder by default.
     reselect : Reselect, optional
@@ -77,7 +81,12 @@ class OnlineMixing(TrainerCallback):
         """Put the sampler into the loader, at the step that the training is at."""
         loader, model, sampler = more["train_dataloader"], more["model"], self.sampler
         self._end()
+        if self._trainer is not None:
+            order = self._trainer.callback_handler.callbacks
+            order.insert(0, order.pop(order.index(self)))
         sampler.arrange(_layout(args, loader, sampler), args.process_index)
+        if self._reselect is not None:
+            self._reselect.check(model, more["optimizer"], len(sampler.domains))
         if state.global_step:
             if STATE not in state.stateful_callbacks:
                 raise InputError(
@@ -134,8 +143,8 @@ class OnlineMixing(TrainerCallback):
         if self._reselect is not None and self._reselect.due(state.global_step):
             self._select(state.global_step, more)
         state.stateful_callbacks[STATE] = sampler.state_dict()
-        if state.global_step % max(1, state.logging_steps) == 0:
-            self._write()
+        if self._history is not None and state.global_step % max(1, state.logging_steps) == 0:
+            self._history.append(sampler.step, sampler.probabilities(), sampler.losses, sampler.served)
 
     def _observe(self) -> None:
         import torch
@@ -162,21 +171,21 @@ class OnlineMixing(TrainerCallback):
         self._seen.clear()
 
     def _select(self, step: int, more: dict[str, Any]) -> None:
-        from tasksift.online.reselect import agreed
-
-        reselect = self._reselect
+        reselect, rows = self._reselect, len(self.sampler.domains)
         assert reselect is not None
-        self.sampler.restrict(
-            agreed(lambda: reselect.rows(step, more["model"], more["processing_class"], more["optimizer"]))
-        )
+        now = more["model"], more["processing_class"], more["optimizer"]
+        self.sampler.restrict(agreed(lambda: reselect.rows(step, *now, of=rows)))
 
-    def _write(self) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **more: Any) -> None:
+        """Put the probabilities of the largest domains beside the training loss."""
+        if logs is None or "loss" not in logs:
+            return
         sampler = self.sampler
-        if self._history is not None:
-            self._history.append(sampler.step, sampler.probabilities(), sampler.losses, sampler.served)
-        if self._trainer is not None:
-            named = zip(sampler.domains.names, sampler.probabilities().tolist(), strict=True)
-            self._trainer.log({f"mixture/{name}": probability for name, probability in named})
+        p = sampler.probabilities()
+        shown = np.argsort(-sampler.domains.sizes, kind="stable")[:SHOWN]
+        mixture = {f"mixture/{sampler.domains.names[domain]}": float(p[domain]) for domain in sorted(shown)}
+        logs.update(mixture)
+        state.log_history[-1].update(mixture)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Leave the model as it was."""
@@ -187,21 +196,6 @@ class OnlineMixing(TrainerCallback):
             self._hook.remove()
             self._hook = None
         self._seen.clear()
-
-
-def summed(values: Floats) -> Floats:
-    """Add an array up over all ranks of `torch.distributed`; itself where there is one. For `OnlineSampler.update`."""
-    import torch
-    import torch.distributed as distributed
-
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    # Each rank's numbers are gathered and added in the order of the ranks, so that all come to the same bits.
-    mine = torch.from_numpy(np.ascontiguousarray(values)).to(device)
-    parts = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, mine)
-    return np.asarray(torch.stack(parts).cpu().numpy().sum(0))
 
 
 def _causal(model: Any) -> bool:

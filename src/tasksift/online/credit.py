@@ -128,7 +128,7 @@ def _softmax(loss: Any, logits: Any) -> Any:
             return None
         if node.name() == "LogSoftmaxBackward0":
             kept = node._saved_result
-            return kept.view(logits.shape) if kept.numel() == logits.numel() else None
+            return kept.detach().view(logits.shape) if kept.numel() == logits.numel() else None
         node = node.next_functions[0][0] if node.next_functions else None
     return None
 

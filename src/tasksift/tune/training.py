@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
 
 from tasksift.errors import InputError, MissingExtraError
 from tasksift.progress import Progress, silent
@@ -20,6 +17,7 @@ from tasksift.represent.checkpoints import quiet_peft
 from tasksift.represent.models import quiet_loading
 from tasksift.tune.data import collate
 from tasksift.tune.keeping import AtEpoch, Step, keeper, last_complete, steps_of
+from tasksift.tune.randomness import own_randomness
 from tasksift.tune.settings import BETAS, EPSILON, Settings
 
 SAVE_EVERY = 200
@@ -98,7 +96,7 @@ def finetune(
     place = torch.device(device)
     total = total_steps(len(tokens), settings)
     with (
-        _own_randomness(torch, place),
+        own_randomness(torch, place),
         TemporaryDirectory() as spare,
         _quiet(transformers),
         progress("tuning", total) as tick,
@@ -197,19 +195,3 @@ def _quiet(transformers: Any) -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(level)
-
-
-@contextmanager
-def _own_randomness(torch: Any, place: Any) -> Iterator[None]:
-    """Put the global generators, which are not ours, back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    current = torch.cuda.current_device() if place.type == "cuda" else None
-    devices = [place.index if place.index is not None else current] if place.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        if current is not None:
-            torch.cuda.set_device(current)
