@@ -13,6 +13,7 @@ import typer
 
 from tasksift import __version__
 from tasksift.cli_lifelong import add_lifelong
+from tasksift.cli_mix import add_mix
 from tasksift.cli_options import FILTERS, INPUT, KNOBS, OUTPUT, REPRESENTATION, option, with_features
 from tasksift.cli_tune import add_tune
 from tasksift.config import RunConfig, help_of
@@ -263,6 +264,7 @@ def demo(
 
 add_tune(app, _answering, lambda quiet: _voices(quiet))
 add_lifelong(app, _answering, lambda quiet: _voices(quiet))
+add_mix(app, _answering, lambda quiet: _voices(quiet))
 
 
 def _voices(quiet: bool) -> tuple[Progress, Callable[[str], None]]:

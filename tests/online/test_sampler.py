@@ -225,6 +225,18 @@ def test_a_restriction_to_domains_that_the_mixture_leaves_out_draws_from_what_th
     assert set(np.ravel(train(sampler, 5)).tolist()) == {10, 11}
 
 
+def test_the_guard_does_not_wait_for_domains_that_a_restriction_leaves_out():
+    sampler = make(warmup_steps=0, epoch_rows=400)
+    sampler.restrict([0, 1, 2, 8, 9])
+    train(sampler, 80)
+    p = sampler.probabilities()
+    assert p[1] > p[0] > p[2] == p[3]
+    again = make(warmup_steps=0, epoch_rows=400)
+    again.load_state_dict(sampler.state_dict())
+    assert (again.mixture.unseen == sampler.mixture.unseen).all()
+    assert not again.mixture.unseen.any()
+
+
 def test_losses_of_a_domain_are_the_mean_over_its_tokens():
     sampler = make()
     sampler.observe([0, 1, 8], [1.0, 4.0, 7.0], [30, 10, 5])

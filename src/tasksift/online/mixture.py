@@ -96,7 +96,7 @@ class Mixture:
         self.sizes = np.array(sizes)
         if self.sizes.ndim != 1 or self.sizes.dtype.kind not in "iu" or not (self.sizes >= 0).all():
             raise InputError(f"sizes {self.sizes.tolist()!r} are no numbers of rows; give a whole one for each domain")
-        self._live = self.sizes > 0
+        self._awaited = self._live = self.sizes > 0
         if not self._live.any():
             raise InputError("no domain has rows, so there is nothing to mix")
         if mode not in MODES:
@@ -151,7 +151,12 @@ class Mixture:
     @property
     def unseen(self) -> NDArray[np.bool_]:
         """Domains, (K,), that the guard waits for: with rows, and without a reward after the warm-up."""
-        return self._live & ~self._estimates.rewarded & (self.adapts and self.guard and self.step >= self.warmup_steps)
+        waits = self.adapts and self.guard and self.step >= self.warmup_steps
+        return self._awaited & ~self._estimates.rewarded & waits
+
+    def wait_for(self, domains: NDArray[np.bool_]) -> None:
+        """Have the guard wait for these domains, (K,), alone; for when others have no rows to draw any more."""
+        self._awaited = self._live & domains
 
     def update(self, step: int, losses: ArrayLike, counts: ArrayLike, drawn: ArrayLike | None = None) -> None:
         """Learn from one step of training.
@@ -192,7 +197,7 @@ class Mixture:
     def _policy(self) -> Floats:
         """The probabilities that follow from the state alone."""
         values, rewarded = self._estimates.values[self._live], self._estimates.rewarded[self._live]
-        waits = self.step <= self.warmup_steps or not (rewarded.all() if self.guard else rewarded.any())
+        waits = self.step <= self.warmup_steps or not rewarded.any() or self.unseen.any()
         if waits or values.max() == -np.inf:
             return self._prior
         eps = exploration(len(values), self.step)

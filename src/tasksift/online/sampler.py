@@ -231,7 +231,9 @@ class OnlineSampler:
         if not len(rows):
             raise InputError("no row is left to draw from; a restriction keeps at least one")
         self._check_rows(rows)
-        self._versions[self.step] = self._versions[self.step]._replace(generation=self._stream.restrict(rows))
+        generation = self._stream.restrict(rows)
+        self.mixture.wait_for(self._stream.some)
+        self._versions[self.step] = self._versions[self.step]._replace(generation=generation)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -285,6 +287,7 @@ class OnlineSampler:
         self.reset()
         self.mixture.load_state_dict(state["mixture"])
         self._stream.load(state["stream"])
+        self.mixture.wait_for(self._stream.some)
         self.step, self.ignored = int(state["step"]), int(state["ignored"])
         self._losses = np.array([np.nan if loss is None else loss for loss in state["losses"]])
         self._versions = {}

@@ -68,6 +68,11 @@ class Stream:
         """The last restriction; 0 is none."""
         return max(self._rows)
 
+    @property
+    def some(self) -> NDArray[np.bool_]:
+        """Domains, (K,), of which the last restriction leaves rows."""
+        return self._decks[self.generation].sizes > 0
+
     def drawn(self, step: int) -> bool:
         """Say whether the rows of a step stand ready."""
         return step in self._marks
