@@ -143,7 +143,7 @@ def test_trap_4_nothing_is_shared_with_the_configuration_the_caller_or_a_state()
     mixture.probabilities[:] = 0
     mixture.unseen[:] = True
     late = mixture.state_dict()
-    late["configuration"]["prior"][0] = late["probabilities"][0] = late["estimates"]["values"][0] = 7
+    late["configuration"]["prior"] = late["probabilities"][0] = late["estimates"]["values"][0] = 7
     assert json.dumps(mixture.state_dict()) == expected
     assert mixture.sizes.tolist() == [2, 3]
     mixture.update(201, [1, 2], [0, 0])

@@ -83,6 +83,8 @@ class OnlineMixing(TrainerCallback):
         self._end()
         if self._trainer is not None:
             order = self._trainer.callback_handler.callbacks
+            if self not in order:
+                raise InputError("OnlineMixing was given another Trainer than the one that it is a callback of")
             order.insert(0, order.pop(order.index(self)))
         sampler.arrange(_layout(args, loader, sampler), args.process_index)
         if self._reselect is not None:
@@ -160,7 +162,8 @@ class OnlineMixing(TrainerCallback):
         # One transfer for the whole step.
         numbers = torch.cat([torch.stack([each.values, each.tokens]) for each in self._seen], 1).cpu().numpy()
         counts = [len(each.values) for each in self._seen]
-        if len(self._seen[0].values) == 1:
+        if self.sampler.batches == "single" and len(self._seen[0].values) == 1:
+            # The batch was taken as a whole, and any of its rows names its domain.
             rows = rows[:, :1]
         if any(count != rows.shape[1] for count in counts):
             raise InputError(
@@ -212,10 +215,12 @@ def _layout(args: Any, loader: Any, sampler: OnlineSampler) -> Layout:
             "online mixing needs a data set with a length, read by every process for itself (no IterableDataset, no "
             "dispatch_batches)"
         )
+    if getattr(args, "packing", False):
+        raise InputError("packing makes rows of several domains out of those that were given; train without it")
     if len(loader.dataset) != len(sampler.domains):
         raise InputError(
             f"the training set has {len(loader.dataset)} rows and the sampler {len(sampler.domains)} domains of rows; "
-            "row by row they belong together (packing makes other rows)"
+            "row by row they belong together"
         )
     if args.n_gpu > 1:
         raise InputError("online mixing does not go with DataParallel; start one process per GPU (torchrun)")

@@ -12,6 +12,9 @@ from tasksift.tune.data import IGNORED
 _TOLERANCE = 0.02
 """By how much, relatively, the losses of examples may miss the model's own: it may have computed in bfloat16."""
 
+_MEAN = 1
+"""How PyTorch's loss says that it is a mean."""
+
 _DEPTH = 5
 """Operations between a loss and its softmax at most: the sum, a division, changes of type."""
 
@@ -44,7 +47,9 @@ def whole_batch(inputs: Mapping[str, Any], output: Any, *, causal: bool = True) 
         )
     loss = loss.detach().float().reshape(1)
     tokens = loss.new_ones(1) if labels is None else (labels != IGNORED).sum().float().reshape(1)
-    divisor = inputs.get("num_items_in_batch")
+    nll = _behind(_part(output, "loss"), "NllLossBackward0")
+    # Some models are given that number and take the mean over their own batch all the same.
+    divisor = None if nll is not None and nll._saved_reduction == _MEAN else inputs.get("num_items_in_batch")
     return Credit(loss if divisor is None else loss * divisor / tokens.clamp(min=1), tokens)
 
 
@@ -82,10 +87,15 @@ def by_example(
         mask, values = output["label_mask"], -fused.detach().float()
     else:
         labels, logits = _labels(inputs, causal), _part(output, "logits")
-        if labels is None or logits is None:
+        if labels is None:
             raise InputError(
-                f"the model has no {'labels' if labels is None else 'logits'} to tell the losses of examples apart by; "
-                "do without label smoothing, compute_loss_func and fused losses, or use OnlineSampler(batches='single')"
+                "the model has no labels to tell the losses of examples apart by; do without label smoothing and "
+                "compute_loss_func"
+            )
+        if logits is None:
+            raise InputError(
+                "the model has no logits to tell the losses of examples apart by; do without fused losses, or use "
+                "OnlineSampler(batches='single')"
             )
         logits = logits.detach() if labels.ndim == 2 else logits.detach()[:, None]
         labels = labels if labels.ndim == 2 else labels[:, None]
@@ -122,13 +132,18 @@ def _labels(inputs: Mapping[str, Any], causal: bool) -> Any:
 
 def _softmax(loss: Any, logits: Any) -> Any:
     """Find the logarithm of the softmax that a loss was computed from, as autograd keeps it; None where it does not."""
+    node = _behind(loss, "LogSoftmaxBackward0")
+    if node is None or node._saved_result.numel() != logits.numel():
+        return None
+    return node._saved_result.detach().view(logits.shape)
+
+
+def _behind(loss: Any, name: str) -> Any:
+    """Find the operation of this name that a loss was computed by, if any."""
     node = None if loss is None else loss.grad_fn
     for _ in range(_DEPTH):
-        if node is None:
-            return None
-        if node.name() == "LogSoftmaxBackward0":
-            kept = node._saved_result
-            return kept.detach().view(logits.shape) if kept.numel() == logits.numel() else None
+        if node is None or node.name() == name:
+            return node
         node = node.next_functions[0][0] if node.next_functions else None
     return None
 

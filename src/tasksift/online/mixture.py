@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -109,10 +108,12 @@ class Mixture:
         self.alpha, self.warmup_steps, self.guard = float(alpha), int(warmup_steps), bool(guard)
         losses = reference_for(self.reward, reference, self._live)
         self._prior = self._shares(prior)
+        # Tuples, so that every state can hold them and none can change them.
         self._configuration = {
-            "sizes": self.sizes.tolist(), "mode": mode, "reward": self.reward, "alpha": self.alpha,
-            "prior": prior if isinstance(prior, str) else self._prior.tolist(), "warmup_steps": self.warmup_steps,
-            "guard": self.guard, "reference": None if reference is None else losses.tolist(),
+            "sizes": tuple(self.sizes.tolist()), "mode": mode, "reward": self.reward, "alpha": self.alpha,
+            "prior": prior if isinstance(prior, str) else tuple(self._prior.tolist()),
+            "warmup_steps": self.warmup_steps, "guard": self.guard,
+            "reference": None if reference is None else tuple(losses.tolist()),
         }  # fmt: skip
         self.step = self.ignored = 0
         self._estimates = Estimates(self.reward or "loss", self.alpha, losses, weighted=mode == "paper")
@@ -211,7 +212,7 @@ class Mixture:
     def state_dict(self) -> dict[str, Any]:
         """Return the state and the configuration as plain JSON that loses no bit."""
         return {
-            "configuration": copy.deepcopy(self._configuration),
+            "configuration": dict(self._configuration),
             "step": self.step,
             "ignored": self.ignored,
             "estimates": self._estimates.state_dict(),
@@ -230,8 +231,9 @@ class Mixture:
         if not isinstance(there, dict) or state.keys() != self.state_dict().keys():
             raise InputError("this is no state of a mixture; load what state_dict() gave, or start without one")
         for name, here in self._configuration.items():
-            if there.get(name) != here:
-                was, now = _first_difference(there.get(name), here)
+            theirs = tuple(there[name]) if isinstance(there.get(name), list) else there.get(name)
+            if theirs != here:
+                was, now = _first_difference(theirs, here)
                 raise InputError(
                     f"the state is of a mixture with {name} {was}, but this one has {now}; use the same options"
                 )
@@ -246,8 +248,8 @@ def _whole(value: object) -> bool:
 
 def _first_difference(there: Any, here: Any) -> tuple[str, str]:
     """Two values as text; of two lists, one for each domain, only where they first differ."""
-    if not isinstance(there, list) or not isinstance(here, list):
-        was, now = ("one for each domain" if isinstance(value, list) else repr(value) for value in (there, here))
+    if not isinstance(there, tuple) or not isinstance(here, tuple):
+        was, now = ("one for each domain" if isinstance(value, tuple) else repr(value) for value in (there, here))
         return was, now
     if len(there) != len(here):
         return f"of {len(there)} domains", str(len(here))

@@ -151,8 +151,8 @@ class Estimates:
     def state_dict(self) -> dict[str, Any]:
         """Return the running means as plain JSON, with null for -inf and NaN."""
         return {
-            "values": [value if np.isfinite(value) else None for value in self.values.tolist()],
-            "losses": [loss if np.isfinite(loss) else None for loss in self.losses.tolist()],
+            "values": plain(self.values),
+            "losses": plain(self.losses),
             "rewarded": self.rewarded.tolist(),
         }
 
@@ -162,6 +162,13 @@ class Estimates:
         values, losses = (numbers(name, state[name], count) for name in ("values", "losses"))
         rewarded = numbers("rewarded", state["rewarded"], count) > 0
         self.values, self.losses, self.rewarded = np.where(np.isnan(values), -np.inf, values), losses, rewarded
+
+
+def plain(values: Floats) -> list[float | None]:
+    """Return numbers as JSON has them, null for those that are not finite."""
+    objects = values.astype(object)
+    objects[~np.isfinite(values)] = None
+    return list(objects.tolist())
 
 
 def _log(values: Floats) -> Floats:

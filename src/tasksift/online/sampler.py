@@ -12,6 +12,7 @@ from tasksift.errors import InputError
 from tasksift.online.domains import Domains
 from tasksift.online.layout import Layout
 from tasksift.online.mixture import Mixture
+from tasksift.online.rewards import plain
 from tasksift.online.stream import Floats, Ints, Stream, Version
 
 FORMAT = 1
@@ -265,7 +266,7 @@ class OnlineSampler:
                 for k, each in self._versions.items()
             },
             "stream": self._stream.state(self.step),
-            "losses": [None if loss != loss else loss for loss in self._losses.tolist()],
+            "losses": plain(self._losses),
             "ignored": self.ignored,
             "mixture": self.mixture.state_dict(),
         }
