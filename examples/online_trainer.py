@@ -1,9 +1,9 @@
 """Online data mixing in an unmodified `transformers.Trainer`: docstrings of the standard library, a package a domain.
 
-    python examples/online_trainer.py --out run               a small Llama from scratch, some minutes on one core
+    python examples/online_trainer.py --out run               a small Llama from scratch, under a minute on one core
     python examples/online_trainer.py --out run --resume      goes on from the last checkpoint in run
 
-What is new in it has three lines: the sampler, the callback, and the column that names the domain of each row.
+Nothing about the trainer is new but its sampler and its callback; every row has the name of its domain.
 """
 
 import argparse

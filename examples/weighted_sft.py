@@ -76,6 +76,7 @@ def main():
             gradient_accumulation_steps=2,
             learning_rate=3e-3,
             max_length=128,
+            gradient_checkpointing=None,  # TRL's default is True; leave it out where memory is short
             logging_steps=max(1, args.steps // 10),
             save_strategy="no",
             bf16=torch.cuda.is_available(),

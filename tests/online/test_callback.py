@@ -214,6 +214,27 @@ def test_evaluation_is_not_touched(tmp_path):
         assert plain.evaluate()["eval_loss"] == loss
 
 
+def test_a_look_at_the_model_in_the_middle_of_a_step_is_no_observation(tmp_path):
+    batch = {name: torch.tensor([row[name] for row in ROWS[:5]]) for name in ("input_ids", "labels")}
+
+    class Looks(TrainerCallback):
+        def on_substep_end(self, args, state, control, model=None, **more):
+            with torch.no_grad():
+                model(**batch)
+
+        on_pre_optimizer_step = on_substep_end
+
+    runs = []
+    for looks in (False, True):
+        sampler = Recording(LABELS, seed=3)
+        trainer, _ = prepared(tmp_path, sampler, ROWS, gradient_accumulation_steps=2)
+        if looks:
+            trainer.add_callback(Looks())
+        trainer.train()
+        runs.append((sampler.done, sampler.followed))
+    assert runs[0] == runs[1]
+
+
 def test_columns_and_rows_of_the_data_set_stay_as_they_are(tmp_path):
     """Regression 3.6 (peers drop every column); unused ones are left out by the Trainer, as ever."""
     rows = [{**row, "source": label, "text": "x" * k} for k, (row, label) in enumerate(zip(ROWS, LABELS, strict=True))]
@@ -226,17 +247,17 @@ def test_columns_and_rows_of_the_data_set_stay_as_they_are(tmp_path):
 
 
 def test_one_line_is_written_for_each_logged_step(tmp_path):
-    """Regression 3.6: not one for each sample."""
+    """Regression 3.6: not one for each sample; the last step has one too."""
     sampler = Recording(LABELS)
     trained(tmp_path, sampler, logging_steps=3, gradient_accumulation_steps=2, num_train_epochs=4)
     history = read_history(tmp_path / "mixture.jsonl")
-    assert history.steps.tolist() == [3, 6, 9, 12, 15]
+    assert history.steps.tolist() == [3, 6, 9, 12, 15, 16]
     assert history.names == ("a", "b", "c")
     np.testing.assert_allclose(history.probabilities, np.array(sampler.followed)[history.steps - 1], rtol=1e-5)
     served = np.cumsum([[sum(LABELS[r] == n for r in np.ravel(step)) for n in "abc"] for step in sampler.done], axis=0)
     # A line holds what was drawn for the steps that are done.
     assert history.rows.tolist() == served[history.steps - 1].tolist()
-    assert (tmp_path / "mixture.jsonl").read_text().count("\n") == 6
+    assert (tmp_path / "mixture.jsonl").read_text().count("\n") == 7
 
 
 @pytest.mark.parametrize("first", ["hears", "mixing"])

@@ -111,10 +111,13 @@ def test_what_a_message_advises_works(tmp_path, change):
     assert [len(told[0][0]) for told in sampler.observed] == [1] * 8
 
 
-def test_a_mixture_that_never_changes_asks_nothing_of_the_model(tmp_path):
-    """Nothing is to be learnt from losses, so no file of losses either if there is none to be had."""
-    _, sampler = run(tmp_path, sampler=Recording(LABELS, mode="stratified"), logging_steps=2)
+@pytest.mark.parametrize("change", [None, only_loss, with_penalty])
+def test_a_mixture_that_never_changes_asks_nothing_of_the_model(tmp_path, change):
+    """Losses are only written down then, so a training goes on without them."""
+    model = None if change is None else Part(change)
+    _, sampler = run(tmp_path, model=model, sampler=Recording(LABELS, mode="stratified"))
     assert sampler.step == 8
+    assert [len(told) for told in sampler.observed] == [1 if change is None else 0] * 8
 
 
 def test_another_trainer_than_ones_own(tmp_path):

@@ -42,7 +42,7 @@ def test_passes_and_seeds_and_generations_have_their_own_order():
 
 
 def test_a_deck_of_some_rows_holds_repeats_as_often_as_they_stand_there():
-    decks = Decks(Domains.of("aabba"), 0, np.array([0, 4, 4, 3]), 1)
+    decks = Decks(Domains.of(list("aabba")), 0, np.array([0, 4, 4, 3]), 1)
     assert decks.sizes.tolist() == [3, 1]
     rows = dealt(decks, np.array([0, 0, 0, 1, 1]), 2)
     assert sorted(rows[:3].tolist()) == [0, 4, 4]
@@ -50,7 +50,7 @@ def test_a_deck_of_some_rows_holds_repeats_as_often_as_they_stand_there():
 
 
 def test_the_first_row_of_a_pass_is_any_row_equally_often():
-    domains = Domains.of("aaaa")
+    domains = Domains.of(list("aaaa"))
     first = [int(dealt(Decks(domains, seed), np.zeros(1, dtype=np.int64), 1)[0]) for seed in range(2000)]
     counts = np.bincount(first, minlength=4)
     assert ((counts - 500) ** 2 / 500).sum() < 16.3  # chi-square of 3 degrees at 0.1 %

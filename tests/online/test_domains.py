@@ -25,6 +25,11 @@ def test_a_row_without_a_domain_is_named(missing):
         Domains.of(["a", "b", missing])
 
 
+def test_the_name_of_a_column_is_no_column():
+    with pytest.raises(InputError, match=r"give a column, such as dataset\['source'\]"):
+        Domains.of("source")
+
+
 def test_no_rows_are_no_domains():
     with pytest.raises(InputError, match="there is no row"):
         Domains.of([])

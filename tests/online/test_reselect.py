@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
-from small_models import docstrings, make_gpt2, make_llama, make_tokenizer, save  # noqa: E402
+from reselections import FAST, LESS, ROWS, TARGET, again, saved_by_hand, trained  # noqa: E402
+from small_models import make_gpt2, make_llama, save  # noqa: E402
 
 import tasksift as ts  # noqa: E402
 from tasksift import model_features  # noqa: E402
@@ -21,21 +22,14 @@ from tasksift.errors import InputError  # noqa: E402
 from tasksift.online import reselect as module  # noqa: E402
 from tasksift.online.reselect import Reselect  # noqa: E402
 from tasksift.represent import gradient  # noqa: E402
-from tasksift.represent.checkpoints import load_tuned, quiet_peft, read_tuned  # noqa: E402
-from tasksift.represent.models import find_model, load_causal  # noqa: E402
-from tasksift.represent.store import replace_json  # noqa: E402
+from tasksift.represent.checkpoints import load_tuned, read_tuned  # noqa: E402
+from tasksift.represent.models import load_causal  # noqa: E402
 from tasksift.rows import TextReader  # noqa: E402
-from tasksift.tune.keeping import Step  # noqa: E402
-from tasksift.tune.saving import describe, write_checkpoint  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore:.*is_gradient_checkpointing:FutureWarning"
 )
 
-ROWS = [{"prompt": text[:40], "response": text[-30:], "task": "ab"[k % 2]} for k, text in enumerate(docstrings(60))]
-TARGET = ROWS[:4]
-FAST = {"max_length": 24, "budget": 6}
-LESS = {"preset": "less", "dim": 16}
 IDS = torch.arange(3, 15)[None]
 WAYS = {
     "less": LESS,
@@ -43,51 +37,6 @@ WAYS = {
     "tsds-gradient": {"preset": "tsds", "representation": "gradient", "dim": 16},
     "perplexity": {"preset": "perplexity-middle"},
 }
-
-
-def trained(kind="full", steps=3, *, make=make_llama, dropout=0.0):
-    """A model in training mode after some steps of AdamW, its tokenizer and the optimizer."""
-    model = make(3, hidden=16, layers=1)
-    if kind == "lora":
-        config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear", lora_dropout=dropout)
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            with quiet_peft():
-                model = peft.get_peft_model(model, config)
-    model.train()
-    optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=1e-2)
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
-        for _ in range(steps):
-            ids = torch.randint(3, 400, (4, 20), generator=generator)
-            optimizer.zero_grad()
-            model(input_ids=ids, labels=ids).loss.backward()
-            optimizer.step()
-    return model, make_tokenizer(), optimizer
-
-
-def again(folder, **options):
-    return Reselect(ROWS, TARGET, **{"every": 1, "folder": folder, **FAST, **LESS, **options})
-
-
-def saved_by_hand(folder, model, tokenizer, optimizer, step, base):
-    """A tune's folder as `tasksift tune` writes it, and the plain model, adapters merged."""
-    write_checkpoint(folder / "tune" / "epoch-1", model, tokenizer, optimizer, step)
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    record = {
-        "format": "tasksift tune 1",
-        "model": {**find_model(base)[1], "path": str(base)},
-        "settings": {"method": "lora" if hasattr(model, "peft_config") else "full"},
-        "parameters": names,
-        "checkpoints": describe(folder / "tune", [Step(step, 1.0, 1e-2)]),
-    }
-    replace_json(folder / "tune" / "tune.json", record)
-    plain = model
-    if hasattr(model, "peft_config"):
-        plain = load_tuned(read_tuned(folder / "tune")).model.merge_and_unload()
-    plain.save_pretrained(folder / "plain")
-    tokenizer.save_pretrained(folder / "plain")
-    return folder
 
 
 @pytest.fixture
@@ -400,70 +349,3 @@ def test_tied_and_transposed_weights_are_written_as_they_are(tmp_path, monkeypat
     reselect.rows(3, model, tokenizer, optimizer)
     with torch.no_grad():
         torch.testing.assert_close(logits[0], model.eval()(input_ids=IDS).logits, rtol=1e-4, atol=1e-5)
-
-
-BAD = {
-    "never": ({"every": None}, "selects never"),
-    "zero": ({"every": 0}, "every=0 is no number of steps"),
-    "half": ({"every": 2.5}, r"every=2\.5 is no number"),
-    "unknown": ({"breath": 3}, "there is no such option"),
-    "checkpoints": ({"checkpoints": "warm"}, "checkpoints does not apply to re-selection"),
-    "features": ({"features": "f"}, "features does not apply to re-selection"),
-    "model": ({"model": "gpt2"}, "model does not apply to re-selection"),
-    "out": ({"out": "x.jsonl"}, "there is no such option"),
-    "set": ({"parameters": {"folds": 3}}, "folds"),
-    "other-method": ({"alpha": 0.5}, "--alpha does not apply"),
-    "preset": ({"preset": "lesss"}, "does not exist"),
-    "budget": ({"budget": "many"}, "budget"),
-    "bm25": ({"preset": "bm25", "dim": None, "max_length": None}, "nothing that training changes"),
-    "tfidf": ({"preset": "tsds", "dim": None, "max_length": None}, "nothing that training changes"),
-    "encoder": (
-        {"preset": "tsds", "representation": "encoder", "dim": None, "model": "x"},
-        "nothing that training changes",
-    ),
-    "no target": ({"target": None}, "there is no target"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_request_that_cannot_be_served_fails_before_training(tmp_path, case):
-    options, says = BAD[case]
-    with pytest.raises(InputError, match=says) as error:
-        Reselect(ROWS, **{"target": TARGET, "every": 2, "folder": tmp_path / "run", **FAST, **LESS, **options})
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_what_is_wrong_with_model_and_optimizer_is_said_before_training(tmp_path):
-    reselect = again(tmp_path / "run")
-    model, tokenizer, optimizer = trained()
-    reselect.check(model, optimizer, rows=60)
-    with pytest.raises(InputError, match="budget"):
-        reselect.check(model, optimizer, rows=5)
-    with pytest.raises(InputError, match="by its save_pretrained"):
-        reselect.check(torch.nn.Linear(2, 2), optimizer)
-    with pytest.raises(InputError, match="the optimizer is another"):
-        reselect.check(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    with pytest.raises(InputError, match=r"betas \(0.9, 0.95\)"):
-        reselect.check(model, torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95)))
-    with pytest.raises(InputError, match="holds no moments"):
-        reselect.rows(3, model, tokenizer, torch.optim.AdamW(model.parameters()))
-    with pytest.raises(InputError, match="there is no optimizer"):
-        reselect.rows(3, model, tokenizer)
-    with pytest.raises(InputError, match="needs the tokenizer"):
-        reselect.rows(3, model, None, optimizer)
-    with pytest.raises(InputError, match="the pool has 60 rows and the training set 61"):
-        reselect.rows(3, model, tokenizer, optimizer, of=61)
-    config = peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"])
-    with pytest.raises(InputError, match="trained beside the adapters"):
-        reselect.check(peft.get_peft_model(make_llama(3, hidden=16, layers=1), config))
-    sgd = again(tmp_path / "sgd", optimizer="sgd")
-    assert len(sgd.rows(3, model, tokenizer, torch.optim.SGD(model.parameters(), lr=0.1))) == 6
-
-
-def test_a_folder_with_other_things_is_not_replaced(tmp_path):
-    (tmp_path / "step-3").mkdir()
-    (tmp_path / "step-3" / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="holds other things"):
-        again(tmp_path).rows(3, *trained())
-    assert (tmp_path / "step-3" / "thesis.tex").read_text() == "precious"

@@ -271,6 +271,24 @@ def test_bad_arguments_are_named(options, message):
         make(**options)
 
 
+@pytest.mark.parametrize("name", ["seed", "batch_size", "ranks", "epoch_rows", "accumulation", "delay"])
+@pytest.mark.parametrize("value", [1.5, "2", -1, True])
+def test_numbers_are_whole(name, value):
+    with pytest.raises(InputError, match=f"{name} .* is out of range; it is a whole number from"):
+        make(**{name: value})
+
+
+def test_tensors_are_observed_as_they_are():
+    torch = pytest.importorskip("torch")
+    sampler, same = make(), make()
+    losses = torch.tensor([1.5, 2.5], dtype=torch.bfloat16, requires_grad=True)
+    sampler.observe(torch.tensor([0, 8]), losses, torch.tensor([3, 4]))
+    same.observe([0, 8], [1.5, 2.5], [3, 4])
+    sampler.update()
+    same.update()
+    assert np.array_equal(sampler.losses, same.losses, equal_nan=True)
+
+
 def test_unknown_options_are_refused():  # a peer drops them in silence
     with pytest.raises(TypeError, match="reward_scale"):
         make(reward_scale=15.0)

@@ -117,7 +117,7 @@ def test_a_state_of_other_domains_is_refused():
         other.load_state_dict(make().state_dict())
 
 
-@pytest.mark.parametrize("state", [None, {}, {"format": 99}, []])
+@pytest.mark.parametrize("state", [None, {}, {"format": 99}, [], {"format": 1}])
 def test_what_is_no_state_is_refused_in_one_line(state):  # the published code calls None where a file is missing
     with pytest.raises(InputError, match="no state of an OnlineSampler"):
         make().load_state_dict(state)

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasksift.online.callback import OnlineMixing
     from tasksift.online.domains import Domains
-    from tasksift.online.history import read_history
+    from tasksift.online.found import find_domains
+    from tasksift.online.history import History, read_history
     from tasksift.online.layout import Layout
     from tasksift.online.mixture import Mixture
     from tasksift.online.ranks import summed
     from tasksift.online.reselect import Reselect
     from tasksift.online.sampler import OnlineSampler
-    from tasksift.online.weights import WeightedCollator, WeightedLoss
+    from tasksift.online.weights import WeightedCollator, WeightedLoss, resample
 
 __all__ = [
     "Domains",
+    "History",
     "Layout",
     "Mixture",
     "OnlineMixing",
@@ -25,13 +27,16 @@ __all__ = [
     "Reselect",
     "WeightedCollator",
     "WeightedLoss",
+    "find_domains",
     "read_history",
+    "resample",
     "summed",
 ]
 
 # Loaded when first used: the callback and the loss need transformers and PyTorch, the rest does not.
 _HOME = {
     "Domains": "domains",
+    "History": "history",
     "Layout": "layout",
     "Mixture": "mixture",
     "OnlineMixing": "callback",
@@ -39,7 +44,9 @@ _HOME = {
     "Reselect": "reselect",
     "WeightedCollator": "weights",
     "WeightedLoss": "weights",
+    "find_domains": "found",
     "read_history": "history",
+    "resample": "weights",
     "summed": "ranks",
 }
 

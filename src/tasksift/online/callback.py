@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasksift.errors import InputError, MissingExtraError
-from tasksift.online.credit import Credit, by_example, whole_batch
+from tasksift.online.credit import Credit, by_example, shifts_labels, whole_batch
 from tasksift.online.history import History
 from tasksift.online.layout import Layout
 from tasksift.online.ranks import agreed, summed
@@ -75,7 +75,7 @@ class OnlineMixing(TrainerCallback):
         self._hook: Any = None
         self._history: History | None = None
         self._seen: list[Credit] = []
-        self._checked = False
+        self._checked, self._causal = False, True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Put the sampler into the loader, at the step that the training is at."""
@@ -110,8 +110,9 @@ class OnlineMixing(TrainerCallback):
             self._history = History(path, sampler.domains, sampler.about)
             self._history.begin(sampler.step)
         self._checked = False
-        if sampler.mixture.adapts or self._history is not None:
-            self._hook = model.register_forward_hook(self._forward, with_kwargs=True)
+        # Where the loss is not a known one, the comparison with the model's own tells whether this is right.
+        self._causal = shifts_labels(model) is not False
+        self._hook = model.register_forward_hook(self._forward, with_kwargs=True)
 
     def _forward(self, model: Any, args: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> None:
         """Note what the examples of a training batch gave; nothing waits for the device here."""
@@ -119,13 +120,18 @@ class OnlineMixing(TrainerCallback):
 
         if not (model.training and torch.is_grad_enabled()):
             return
-        causal = _causal(model)
-        if self.sampler.batches == "single" and not self._norms:
-            credit = whole_batch(inputs, output, causal=causal)
-        else:
-            credit = by_example(inputs, output, causal=causal, norms=self._norms, check=not self._checked)
-            self._checked = True
-        self._seen.append(Credit(credit.values.detach(), credit.tokens))
+        try:
+            if self.sampler.batches == "single" and not self._norms:
+                credit = whole_batch(inputs, output, causal=self._causal)
+            else:
+                credit = by_example(inputs, output, causal=self._causal, norms=self._norms, check=not self._checked)
+                self._checked = True
+        except InputError:
+            if self.sampler.mixture.adapts:
+                raise
+            self._end()  # losses are only written down, so there are none in the file
+            return
+        self._seen.append(credit)
 
     @property
     def _norms(self) -> bool:
@@ -142,10 +148,11 @@ class OnlineMixing(TrainerCallback):
         sampler.update(summed if args.world_size > 1 else None)
         if sampler.step != state.global_step:
             raise InputError(f"the Trainer is at step {state.global_step} and the sampler at {sampler.step}")
-        if self._reselect is not None and self._reselect.due(state.global_step):
+        ends = state.global_step >= state.max_steps
+        if self._reselect is not None and not ends and self._reselect.due(state.global_step):
             self._select(state.global_step, more)
         state.stateful_callbacks[STATE] = sampler.state_dict()
-        if self._history is not None and state.global_step % max(1, state.logging_steps) == 0:
+        if self._history is not None and (ends or state.global_step % max(1, state.logging_steps) == 0):
             self._history.append(sampler.step, sampler.probabilities(), sampler.losses, sampler.served)
 
     def _observe(self) -> None:
@@ -201,11 +208,6 @@ class OnlineMixing(TrainerCallback):
         self._seen.clear()
 
 
-def _causal(model: Any) -> bool:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(inner, "loss_type", None) == "ForCausalLM"
-
-
 def _layout(args: Any, loader: Any, sampler: OnlineSampler) -> Layout:
     """Read off how a Trainer reads its data, or say what a sampler cannot go with."""
     from accelerate.data_loader import DataLoaderShard
@@ -222,6 +224,8 @@ def _layout(args: Any, loader: Any, sampler: OnlineSampler) -> Layout:
             f"the training set has {len(loader.dataset)} rows and the sampler {len(sampler.domains)} domains of rows; "
             "row by row they belong together"
         )
+    if getattr(args, "shuffle_dataset", False):
+        raise InputError("shuffle_dataset puts the rows into another order than the domains; shuffle before both")
     if args.n_gpu > 1:
         raise InputError("online mixing does not go with DataParallel; start one process per GPU (torchrun)")
     if args.ignore_data_skip:

@@ -118,6 +118,22 @@ def by_example(
     return credit
 
 
+def shifts_labels(model: Any) -> bool | None:
+    """Say whether a model's loss compares each position with the next label; None if its loss is not a known one."""
+    from transformers.loss import loss_utils as known
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # inside adapters of peft
+    losses: dict[Any, Any] = known.LOSS_MAPPING
+    fallback = known.ForCausalLMLoss if type(base).__name__ in CAUSAL.values() else None
+    loss = losses.get(getattr(base, "loss_type", None), fallback)
+    if loss is known.ForCausalLMLoss:
+        return not base.config.is_encoder_decoder
+    if loss in (known.ForMaskedLMLoss, known.ForTokenClassification, known.ForSequenceClassificationLoss):
+        return False
+    return None
+
+
 def _part(output: Any, name: str) -> Any:
     return output.get(name) if isinstance(output, Mapping) else None
 

@@ -51,6 +51,8 @@ class Domains:
         InputError
             If there is no row, or a row has no label.
         """
+        if isinstance(labels, str):
+            raise InputError(f"{labels!r} is no domain for each row; give a column, such as dataset[{labels!r}]")
         texts = []
         for row, label in enumerate(labels):
             if label is None or (isinstance(label, float) and label != label):

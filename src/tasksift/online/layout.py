@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("accumulation", 1), ("ranks", 1), ("rounds", 1), ("delay", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise InputError(f"{name} {value} is out of range; it is at least {least}")
+            whole(name, getattr(self, name), least)
 
     @property
     def steps(self) -> int:
@@ -61,3 +60,9 @@ class Layout:
     def own(self, rows: NDArray[np.int64], rank: int) -> NDArray[np.int64]:
         """Return one rank's rows of a step, shape (micro-batches, batch_size)."""
         return rows.reshape(-1, self.ranks, self.batch_size)[:, rank]
+
+
+def whole(name: str, value: Any, least: int) -> None:
+    """Raise an `InputError` unless `value` is a whole number and at least `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} {value!r} is out of range; it is a whole number from {least}")

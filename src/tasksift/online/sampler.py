@@ -10,7 +10,7 @@ import numpy as np
 
 from tasksift.errors import InputError
 from tasksift.online.domains import Domains
-from tasksift.online.layout import Layout
+from tasksift.online.layout import Layout, whole
 from tasksift.online.mixture import Mixture
 from tasksift.online.rewards import plain
 from tasksift.online.stream import Floats, Ints, Stream, Version
@@ -54,9 +54,9 @@ class OnlineSampler:
 
     Notes
     -----
-    Every step is ended by `update`, in the static modes too. The stream depends on the arguments and on what was observed, and on nothing else: not on global generators, not on
-    how far a loader reads ahead, and not on an interruption. A step costs O(rows + K). Within a domain no row comes
-    again before all others came.
+    Every step is ended by `update`, in the static modes too. The stream depends on the arguments and on what was
+    observed, and on nothing else: not on global generators, not on how far a loader reads ahead, and not on an
+    interruption. A step costs O(rows + K). Within a domain no row comes again before all others came.
     """
 
     def __init__(
@@ -82,18 +82,18 @@ class OnlineSampler:
         self.domains = domains if isinstance(domains, Domains) else Domains.of(domains)
         if batches not in ("mixed", "single"):
             raise InputError(f"batches {batches!r} is not one of mixed, single")
-        if seed < 0:
-            raise InputError(f"seed {seed} is out of range; it is at least 0")
+        whole("seed", seed, 0)
+        whole("batch_size", batch_size, 1)
+        whole("ranks", ranks, 1)
+        whole("epoch_rows", 1 if epoch_rows is None else epoch_rows, 1)
         if not 0 <= rank < ranks:
             raise InputError(f"rank {rank} is out of range; with {ranks} ranks it is 0 to {ranks - 1}")
-        if epoch_rows is not None and epoch_rows < 1:
-            raise InputError(f"epoch_rows {epoch_rows} is out of range; it is at least 1")
         self.batches, self.seed, self.rank = batches, seed, rank
         self._options: dict[str, Any] = {
             "mode": mode, "reward": reward, "alpha": alpha, "prior": self._by_domain("prior", prior),
             "warmup_steps": warmup_steps, "guard": guard, "reference": self._by_domain("reference", reference),
         }  # fmt: skip
-        rounds = -(-(epoch_rows or len(self.domains)) // max(1, batch_size * ranks))
+        rounds = -(-(epoch_rows or len(self.domains)) // (batch_size * ranks))
         self.layout = Layout(batch_size, accumulation, ranks, rounds, delay)
         self._dealt_elsewhere = False
         self._digest = self.domains.digest
@@ -157,9 +157,11 @@ class OnlineSampler:
     def _version_for(self, step: int) -> Version:
         wanted = max(0, step - self.layout.delay)
         if wanted not in self._versions:
+            layout = self.layout
             raise InputError(
-                f"rows of step {step} are asked for after {self.step} updates and with delay {self.layout.delay}: call "
-                "update() after every step, and give the delay that a loader needs which reads ahead, see OnlineSampler"
+                f"rows of step {step} are asked for after {self.step} updates and with delay {layout.delay}: call "
+                f"update() after every step ({layout.accumulation} batches of {layout.batch_size} rows here), and give "
+                "the delay that a loader needs which reads ahead, see OnlineSampler"
             )
         return self._versions[wanted]
 
@@ -179,15 +181,15 @@ class OnlineSampler:
         Parameters
         ----------
         rows : int (n,)
-            Rows of the training set.
+            Rows of the training set; this and the others may be tensors on any device.
         losses : float (n,)
             The loss of each, a mean over its tokens; or what the reward is made of, such as its gradient norm.
         tokens : float (n,), optional
             What each mean is over; one by default. The loss of a domain is the mean over all its tokens.
         """
-        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
-        losses = np.asarray(losses, dtype=np.float64).reshape(-1)
-        tokens = np.ones(len(rows)) if tokens is None else np.asarray(tokens, dtype=np.float64).reshape(-1)
+        rows = _array(rows).astype(np.int64)
+        losses = _array(losses).astype(np.float64)
+        tokens = np.ones(len(rows)) if tokens is None else _array(tokens).astype(np.float64)
         if not len(rows) == len(losses) == len(tokens):
             raise InputError(f"{len(rows)} rows, {len(losses)} losses and {len(tokens)} counts of tokens do not match")
         self._check_rows(rows)
@@ -279,7 +281,7 @@ class OnlineSampler:
         InputError
             If it is no state, or one of a sampler with other arguments, which are named.
         """
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
+        if not isinstance(state, dict) or state.get("format") != FORMAT or state.keys() != self.state_dict().keys():
             raise InputError("this is no state of an OnlineSampler of this version; begin anew")
         for name, ours in self._identity().items():
             theirs = state["identity"].get(name)
@@ -310,3 +312,10 @@ class OnlineSampler:
             "rounds of an epoch": layout.rounds,
             "delay": layout.delay,
         }
+
+
+def _array(values: Any) -> Any:
+    """Numbers as a flat array; bfloat16, which NumPy does not have, is widened."""
+    if hasattr(values, "detach"):
+        values = values.detach().double().cpu().numpy()
+    return np.asarray(values).reshape(-1)

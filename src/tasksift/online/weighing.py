@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasksift.errors import InputError
-
-IGNORED = -100
-"""The label of what is not trained on."""
+from tasksift.online.credit import shifts_labels
+from tasksift.tune.data import IGNORED
 
 LOST = (
     "set remove_unused_columns=False, since the Trainer drops the columns that the model does not take, "
@@ -90,31 +89,16 @@ def scaled(trainer: Any, batches: Sequence[Mapping[str, Any]]) -> list[dict[str,
     return [{**batch, "weight": batch["weight"] * scale.to(batch["weight"].device)} for batch in batches]
 
 
-def _is_shifted(model: Any) -> bool:
-    """Whether the model's loss compares a position with the next label; refuse models whose loss is another."""
-    from transformers.loss import loss_utils as known
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # inside adapters of peft
-    name = type(base).__name__
-    losses: dict[Any, Any] = known.LOSS_MAPPING
-    fallback = known.ForCausalLMLoss if name in CAUSAL.values() else None
-    loss = losses.get(getattr(base, "loss_type", None), fallback)
-    if loss is known.ForCausalLMLoss:
-        return not base.config.is_encoder_decoder
-    if loss in (known.ForMaskedLMLoss, known.ForTokenClassification, known.ForSequenceClassificationLoss):
-        return False
-    raise InputError(
-        f"the loss of {name} is not known to WeightedLoss, which weighs language models and classifiers of tokens or "
-        "sequences, as transformers has them"
-    )
-
-
 @contextmanager
 def weighing(trainer: Any, model: Any, weight: Any) -> Iterator[list[bool]]:
     """Have losses weighed in the block; the list is empty as long as nothing was."""
     done: list[bool] = []
-    shifted = _is_shifted(trainer.model)
+    shifted = shifts_labels(trainer.model)
+    if shifted is None:
+        raise InputError(
+            f"the loss of {type(trainer.model).__name__} is not known to WeightedLoss, which weighs language models "
+            "and classifiers of tokens or sequences, as transformers has them"
+        )
 
     def on_forward(module: Any, args: Any, outputs: Any) -> Any:
         if getattr(outputs, "log_probs", None) is not None:

@@ -1,0 +1,7 @@
+"""The hand-over to trainers: a pool split by domain, with shares, as a folder that a trainer takes as it is."""
+
+from tasksift.mix.mixing import FORMATS, Mix, mix
+from tasksift.mix.shares import find_shares, late_shares
+from tasksift.online.found import find_domains
+
+__all__ = ["FORMATS", "Mix", "find_domains", "find_shares", "late_shares", "mix"]
