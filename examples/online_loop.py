@@ -16,8 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tasksift.demo_pool import docstrings, standard_library
-from tasksift.online import OnlineSampler
-from tasksift.online.history import History
+from tasksift.online import History, OnlineSampler
 from tasksift.progress import silent
 
 PACKAGES = ("asyncio", "email", "logging", "tkinter", "unittest")

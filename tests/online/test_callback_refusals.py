@@ -37,7 +37,6 @@ class Part(torch.nn.Module):
     def __init__(self, change):
         super().__init__()
         self.inner, self.change = make_model(), change
-        self.loss_type = "ForCausalLM"
 
     def forward(self, input_ids, labels=None):
         output = self.inner(input_ids=input_ids, labels=labels)

@@ -101,6 +101,18 @@ def test_stratified_counts_are_exact_in_every_window():
     assert np.bincount(shares.domains.codes[rows], minlength=4).tolist() == [5, 3, 1, 1]
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("batches", ["mixed", "single"])
+def test_exact_counts_follow_the_sum_of_the_probabilities(mode, batches):
+    sampler = make(mode=mode, counts="exact", batches=batches, guard=False, epoch_rows=400)
+    expected, unit = np.zeros(4), 4 if batches == "single" else 1
+    for _ in range(60):
+        expected += 4 * sampler.probabilities()
+        train(sampler, 1)
+        assert np.abs(sampler.served - expected).max() < 2 * unit
+    assert sampler.served.sum() == 240
+
+
 def test_the_domains_that_were_not_seen_after_the_warm_up_come_first():
     sampler = OnlineSampler(["a"] * 5000 + list("bcdefgh"), batch_size=8, warmup_steps=2)
     labels = ["a"] * 5000 + list("bcdefgh")
@@ -259,6 +271,7 @@ def test_losses_that_are_no_numbers_are_counted_and_left_out():
         ({"batches": "pure"}, "batches 'pure' is not one of mixed, single"),
         ({"seed": -1}, "seed -1 is out of range"),
         ({"rank": 2, "ranks": 2}, "rank 2 is out of range; with 2 ranks it is 0 to 1"),
+        ({"counts": "even"}, "counts 'even' is not one of random, exact"),
         ({"epoch_rows": 0}, "epoch_rows 0 is out of range"),
         ({"batch_size": 0}, "batch_size 0 is out of range"),
         ({"prior": {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}}, "there is no domain 'e'"),

@@ -2,6 +2,5 @@
 
 from tasksift.mix.mixing import FORMATS, Mix, mix
 from tasksift.mix.shares import find_shares, late_shares
-from tasksift.online.found import find_domains
 
-__all__ = ["FORMATS", "Mix", "find_domains", "find_shares", "late_shares", "mix"]
+__all__ = ["FORMATS", "Mix", "find_shares", "late_shares", "mix"]

@@ -239,5 +239,5 @@ def _layout(args: Any, loader: Any, sampler: OnlineSampler) -> Layout:
         accumulation=args.gradient_accumulation_steps,
         ranks=args.world_size,
         rounds=len(loader),
-        delay=max(sampler.layout.delay, -(-ahead // args.gradient_accumulation_steps)),
+        delay=max(sampler.delay, -(-ahead // args.gradient_accumulation_steps)),
     )

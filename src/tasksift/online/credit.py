@@ -128,7 +128,7 @@ def shifts_labels(model: Any) -> bool | None:
     fallback = known.ForCausalLMLoss if type(base).__name__ in CAUSAL.values() else None
     loss = losses.get(getattr(base, "loss_type", None), fallback)
     if loss is known.ForCausalLMLoss:
-        return not base.config.is_encoder_decoder
+        return not getattr(getattr(base, "config", None), "is_encoder_decoder", False)
     if loss in (known.ForMaskedLMLoss, known.ForTokenClassification, known.ForSequenceClassificationLoss):
         return False
     return None

@@ -41,6 +41,10 @@ class OnlineSampler:
     batches : str
         ``mixed``: every row has a domain of its own. ``single``: a micro-batch has rows of one domain, as in the
         published code of ODM.
+    counts : str, optional
+        ``random``: every row, or micro-batch, draws its domain. ``exact``: the rows of a domain follow the sum of its
+        probabilities to about one row, so the mixture is the same and its noise is gone. By default exact for the mode
+        ``stratified`` alone, as published methods draw at random.
     seed : int
     mode, reward, alpha, prior, warmup_steps, guard, reference
         As in `Mixture`; `prior` and `reference` may also be mappings of domain names to numbers.
@@ -70,6 +74,7 @@ class OnlineSampler:
         epoch_rows: int | None = None,
         delay: int = 0,
         batches: Literal["mixed", "single"] = "mixed",
+        counts: Literal["random", "exact"] | None = None,
         seed: int = 0,
         mode: str = "released",
         reward: str | None = None,
@@ -82,13 +87,16 @@ class OnlineSampler:
         self.domains = domains if isinstance(domains, Domains) else Domains.of(domains)
         if batches not in ("mixed", "single"):
             raise InputError(f"batches {batches!r} is not one of mixed, single")
+        if counts not in (None, "random", "exact"):
+            raise InputError(f"counts {counts!r} is not one of random, exact")
         whole("seed", seed, 0)
         whole("batch_size", batch_size, 1)
         whole("ranks", ranks, 1)
         whole("epoch_rows", 1 if epoch_rows is None else epoch_rows, 1)
         if not 0 <= rank < ranks:
             raise InputError(f"rank {rank} is out of range; with {ranks} ranks it is 0 to {ranks - 1}")
-        self.batches, self.seed, self.rank = batches, seed, rank
+        self.counts = counts or ("exact" if mode == "stratified" else "random")
+        self.batches, self.seed, self.rank, self.delay = batches, seed, rank, delay
         self._options: dict[str, Any] = {
             "mode": mode, "reward": reward, "alpha": alpha, "prior": self._by_domain("prior", prior),
             "warmup_steps": warmup_steps, "guard": guard, "reference": self._by_domain("reference", reference),
@@ -115,7 +123,7 @@ class OnlineSampler:
         """Go back to the beginning: what follows is what followed at first."""
         self.mixture = Mixture(self.domains.sizes, **self._options)
         unit = self.layout.batch_size if self.batches == "single" else 1
-        self._stream = Stream(self.domains, self.seed, exact=self.mixture.mode == "stratified", unit=unit)
+        self._stream = Stream(self.domains, self.seed, exact=self.counts == "exact", unit=unit)
         self.step = self.ignored = self._begun = 0
         self._versions = {0: self._version()}
         self._pending = np.zeros((2, len(self.domains.names)))
@@ -241,7 +249,10 @@ class OnlineSampler:
     @property
     def about(self) -> dict[str, Any]:
         """What kind of mixture this is, as plain JSON."""
-        return {"mode": self.mixture.mode, "reward": self.mixture.reward, "batches": self.batches, "seed": self.seed}
+        names = ("batches", "counts", "seed")
+        return {name: getattr(self.mixture, name) for name in ("mode", "reward", "alpha")} | {
+            name: getattr(self, name) for name in names
+        }
 
     def probabilities(self) -> Floats:
         """Return the present probability of every domain, (K,), in the order of ``domains.names``."""
@@ -306,6 +317,7 @@ class OnlineSampler:
             "domains": self._digest,
             "seed": self.seed,
             "batches": self.batches,
+            "counts": self.counts,
             "rows of a round": layout.round_rows,
             "rows of a single-domain batch": layout.batch_size if self.batches == "single" else None,
             "accumulation": layout.accumulation,

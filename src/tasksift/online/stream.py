@@ -33,11 +33,24 @@ class Version(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Where the stream stood before a step was drawn, and the rows of the step."""
+    """Where the stream stood before a step was drawn, and the rows of the step.
+
+    Attributes
+    ----------
+    generation : int
+    taken : int64 (K,)
+        Rows dealt from each deck of this generation.
+    served : int64 (K,)
+        Rows of each domain since the beginning.
+    expected : float64 (K,)
+        What they would be, had every step followed its probabilities exactly.
+    rows : int64 (n,)
+    """
 
     generation: int
     taken: Ints
     served: Ints
+    expected: Floats
     rows: Ints
 
 
@@ -60,8 +73,8 @@ class Stream:
         self._rows: dict[int, list[int] | None] = {0: None}
         self._decks = {0: Decks(domains, seed)}
         self._marks: dict[int, Mark] = {}
-        count = len(domains.names)
-        self._now = Mark(0, np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64), np.empty(0, np.int64))
+        none = np.zeros(len(domains.names), dtype=np.int64)
+        self._now = Mark(0, none, none, none.astype(np.float64), none[:0])
 
     @property
     def generation(self) -> int:
@@ -87,26 +100,30 @@ class Stream:
 
     def draw(self, step: int, count: int, version: Version) -> None:
         """Draw `count` rows for a step; steps are drawn in their order."""
-        generation, taken, served, _ = self._now
+        generation, taken, served, expected, _ = self._now
         decks = self._decks[version.generation]
         taken = taken.copy() if generation == version.generation else np.zeros_like(taken)
         some = decks.sizes > 0
         # Where every probable domain is empty, those that are not share alike.
         probabilities = np.where(some, version.probabilities, 0.0)
+        probabilities = probabilities if probabilities.any() else some.astype(np.float64)
+        then = expected + probabilities * (count / probabilities.sum())
         codes = draw_domains(
             count // self._unit,
-            probabilities if probabilities.any() else some.astype(np.float64),
+            probabilities,
             first=version.unseen,
-            served=served // self._unit if self._exact else None,
+            due=(then - served) / self._unit if self._exact else None,
             rng=np.random.default_rng([self._seed, 0, step]),
         ).repeat(self._unit)
         rows = decks.deal(codes, taken)
-        self._marks[step] = Mark(generation, self._now.taken, served, rows)
-        self._now = Mark(version.generation, taken, served + np.bincount(codes, minlength=len(served)), rows[:0])
+        self._marks[step] = Mark(generation, self._now.taken, served, expected, rows)
+        served = served + np.bincount(codes, minlength=len(served))
+        self._now = Mark(version.generation, taken, served, then, rows[:0])
 
     def rewind(self, step: int) -> None:
         """Forget what was read ahead: `step` is the next to be drawn."""
-        self._now = self.at(step)._replace(rows=np.empty(0, np.int64))
+        mark = self.at(step)
+        self._now = mark._replace(rows=mark.rows[:0])
         self._marks.clear()
 
     def done(self, step: int, versions: list[Version]) -> None:
@@ -129,6 +146,7 @@ class Stream:
             "generation": here.generation,
             "taken": here.taken.tolist(),
             "served": here.served.tolist(),
+            "expected": here.expected.tolist(),
             "rows": {str(generation): rows for generation, rows in self._rows.items()},
         }
 
@@ -141,4 +159,4 @@ class Stream:
             for generation, rows in self._rows.items()
         }
         taken, served = (np.array(state[name], dtype=np.int64) for name in ("taken", "served"))
-        self._now = Mark(int(state["generation"]), taken, served, np.empty(0, np.int64))
+        self._now = Mark(int(state["generation"]), taken, served, np.array(state["expected"]), taken[:0])

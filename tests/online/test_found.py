@@ -9,7 +9,8 @@ import pytest
 
 from tasksift import embed
 from tasksift.errors import InputError
-from tasksift.mix import find_domains, mix
+from tasksift.mix import mix
+from tasksift.online import find_domains
 from tasksift.online.found import automatic_count
 
 TOPICS = {
