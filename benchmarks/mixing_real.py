@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("pool", type=Path, help="columns source, prompt, response")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokenizer", default="train", help="a folder, or train: made once and kept in OUT/tokenizer")
-    parser.add_argument("--modes", default="released,uniform,proportional,stratified", help="paper is one too, and MODE-exact")
+    parser.add_argument(
+        "--modes", default="released,uniform,proportional,stratified", help="paper is one too, and MODE-exact"
+    )
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--tokens", type=int, default=1_000_000, help="of each run")
     parser.add_argument("--length", type=int, default=128, help="tokens of a row at most")
