@@ -45,7 +45,7 @@ def small_tokenizer(texts):
 
 
 def small_llama(tokenizer):
-    """Make an untrained Llama of 0.3 million parameters."""
+    """Make an untrained Llama of 0.4 million parameters."""
     shape = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
     special = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **shape, **special))

@@ -33,7 +33,7 @@ class WeightedTrainer(WeightedLoss, Trainer):
 
 
 def small_model(texts):
-    """Make an untrained Llama of 0.3 million parameters and a byte-pair tokenizer for it."""
+    """Make an untrained Llama of 0.4 million parameters and a byte-pair tokenizer for it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

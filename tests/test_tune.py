@@ -1,6 +1,5 @@
 """Tuning: what is learnt, what is kept, and that a killed tune ends like one that was not."""
 
-import gc
 import json
 import os
 import random
@@ -27,13 +26,7 @@ from tasksift.rows.example import Example, Turn  # noqa: E402
 from tasksift.tune import Settings, finetune, sampled, total_steps, tune, tune_rows  # noqa: E402
 from tasksift.tune.data import collate, data_digest  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_collections():
-    """Every training collects garbage; the modules that are loaded by now are none, and looking at them takes long."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 
 SMALL = {"rank": 2, "alpha": 4, "batch_size": 4, "epochs": 2, "learning_rate": 1e-2, "max_length": 48}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import gc
 from collections import Counter
 
 import numpy as np
-import pytest
 import torch
 from small_models import make_llama
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -15,14 +13,6 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from tasksift.online import OnlineMixing, OnlineSampler
 
 LENGTH, VOCABULARY = 10, 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_collections():
-    """Every Trainer collects garbage; the modules that are loaded by now are none, and looking at them takes long."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def make_rows(count, seed=0):
@@ -150,3 +140,13 @@ def by_domain(codes, rows, losses, tokens, count):
         total[codes[row]] += loss * some
         seen[codes[row]] += some
     return [total[k] / seen[k] if seen[k] else float("nan") for k in range(count)]
+
+
+class Gradients(TrainerCallback):
+    """The gradient of every step, as one vector."""
+
+    def __init__(self):
+        self.of_step = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.of_step.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))

@@ -36,6 +36,9 @@ app = typer.Typer(
 SHOWN_SOURCES = 12
 """Sources that the summary names."""
 
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of the text around them."""
+
 
 def main() -> None:
     """Run the command line; bad requests and bad data end with one line and exit code 2."""
@@ -51,7 +54,7 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typer.echo(f"tasksift: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"tasksift: {_visible(' '.join(str(error).split()))}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("tasksift: interrupted; the same command goes on where it was", err=True)
@@ -273,7 +276,12 @@ def _voices(quiet: bool) -> tuple[Progress, Callable[[str], None]]:
 
     if quiet:
         return silent, lambda line: None
-    return bars, lambda line: typer.echo(line, err=True)
+    return bars, lambda line: typer.echo(_visible(line), err=True)
+
+
+def _visible(line: str) -> str:
+    """Write control characters, which names out of the data may hold, as escapes: a terminal would obey them."""
+    return "".join(ascii(c)[1:-1] if c in BIDI or (ord(c) < 32 or 127 <= ord(c) < 160) else c for c in line)
 
 
 def _print_selection(selection: Selection, out: Path) -> None:

@@ -10,12 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tasksift.cli_options import INPUT, KNOBS, OUTPUT, REPRESENTATION, option, with_features
+from tasksift.cli_options import INPUT, KNOBS, OUTPUT, REPRESENTATION, option, own, with_features
 from tasksift.errors import InputError
-
-
-def _of(panel: str, metavar: str, text: str, *names: str) -> Any:
-    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
 
 
 def add_lifelong(
@@ -33,32 +29,32 @@ def add_lifelong(
             typer.Argument(metavar="NEW_DATA...", help="The rows that have arrived.", show_default=False),
         ],
         state: Annotated[
-            Path | None, _of(INPUT, "FOLDER", "Folder that carries the pool from step to step.", "--state")
+            Path | None, own(INPUT, "FOLDER", "Folder that carries the pool from step to step.", "--state")
         ] = None,
         text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
         source_column: Annotated[str | None, option("source_column", INPUT, "NAME")] = None,
         score_columns: Annotated[
-            str | None, _of(INPUT, "NAMES", "Columns with numbers of each row, in place of a model's losses.")
+            str | None, own(INPUT, "NAMES", "Columns with numbers of each row, in place of a model's losses.")
         ] = None,
-        budget: Annotated[str | None, _of(KNOBS, "B", "Rows to select: 1000, or 1% of the pool.", "--budget", "-b")] = (
+        budget: Annotated[str | None, own(KNOBS, "B", "Rows to select: 1000, or 1% of the pool.", "--budget", "-b")] = (
             None
         ),
         pool_cap: Annotated[
-            str | None, _of(KNOBS, "N", "Rows that the pool keeps at most; near-copies go for good. [all stay]")
+            str | None, own(KNOBS, "N", "Rows that the pool keeps at most; near-copies go for good. [all stay]")
         ] = None,
         parameters: Annotated[list[str] | None, option("parameters", KNOBS, "NAME=VALUE", "--set", "-s")] = None,
         seed: Annotated[str | None, option("seed", KNOBS, "N")] = None,
         score_model: Annotated[
             str | None,
-            _of(REPRESENTATION, "NAME", "Causal language model whose losses score the rows; by default --model."),
+            own(REPRESENTATION, "NAME", "Causal language model whose losses score the rows; by default --model."),
         ] = None,
         out: Annotated[
             Path | None,
-            _of(OUTPUT, "FILE", "Training file to write; FILE.run, with the reasons, goes beside it.", "--out", "-o"),
+            own(OUTPUT, "FILE", "Training file to write; FILE.run, with the reasons, goes beside it.", "--out", "-o"),
         ] = None,
-        force: Annotated[bool, _of(OUTPUT, "", "Replace what is in the way.", "--force")] = False,
-        quiet: Annotated[bool, _of(OUTPUT, "", "No bars, no notes.", "--quiet", "-q")] = False,
-        as_json: Annotated[bool, _of(OUTPUT, "", "Print what the step did as JSON.", "--json")] = False,
+        force: Annotated[bool, own(OUTPUT, "", "Replace what is in the way.", "--force")] = False,
+        quiet: Annotated[bool, own(OUTPUT, "", "No bars, no notes.", "--quiet", "-q")] = False,
+        as_json: Annotated[bool, own(OUTPUT, "", "Print what the step did as JSON.", "--json")] = False,
         *,
         features: dict[str, Any],
     ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from tasksift.config import RunConfig, help_of, option_name
+from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 
 INPUT, KNOBS, FILTERS, REPRESENTATION, OUTPUT = "Input", "Selection", "Filters", "Representation", "Output"
@@ -51,6 +52,20 @@ def option(field: str, panel: str, metavar: str, *names: str) -> Any:
         *(names or (option_name(field),)), metavar=metavar, help=help_of(field) + shown, rich_help_panel=panel,
         show_default=False,
     )  # fmt: skip
+
+
+def own(panel: str, metavar: str, text: str, *names: str) -> Any:
+    """An option of one command, which is no field of the configuration."""
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+
+
+def number(field: str, kind: type[int] | type[float], text: str) -> Any:
+    """Read a number that was given for a field, or raise an `InputError` that names its option."""
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{option_name(field)} {text!r}: it should be {what}") from None
 
 
 def with_features(command: Callable[..., None]) -> Callable[..., None]:

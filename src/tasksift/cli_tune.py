@@ -10,15 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tasksift.cli_options import INPUT, OUTPUT, option
-from tasksift.config import help_of, option_name
+from tasksift.cli_options import INPUT, OUTPUT, number, option, own
+from tasksift.config import help_of
 from tasksift.errors import InputError
 
 TRAINING, ADAPTERS = "Training", "Adapters"
-
-
-def _of(panel: str, metavar: str, text: str, *names: str) -> Any:
-    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
 
 
 def add_tune(
@@ -32,40 +28,40 @@ def add_tune(
     def tune(
         pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
         model: Annotated[
-            str | None, _of(INPUT, "NAME", "Folder or hub name of the causal language model to train.")
+            str | None, own(INPUT, "NAME", "Folder or hub name of the causal language model to train.")
         ] = None,
-        sample: Annotated[str | None, _of(INPUT, "N", "Rows to train on, drawn at random: 1000 or 5%. [all]")] = None,
+        sample: Annotated[str | None, own(INPUT, "N", "Rows to train on, drawn at random: 1000 or 5%. [all]")] = None,
         text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
         revision: Annotated[str | None, option("revision", INPUT, "REV")] = None,
         trust_remote_code: Annotated[bool, option("trust_remote_code", INPUT, "", "--trust-remote-code")] = False,
-        method: Annotated[str, _of(TRAINING, "lora|full", "Train adapters, or every parameter. [lora]")] = "lora",
+        method: Annotated[str, own(TRAINING, "lora|full", "Train adapters, or every parameter. [lora]")] = "lora",
         epochs: Annotated[
-            str | None, _of(TRAINING, "N", "Passes over the rows; a checkpoint is kept after each. [4]")
+            str | None, own(TRAINING, "N", "Passes over the rows; a checkpoint is kept after each. [4]")
         ] = None,
-        learning_rate: Annotated[str | None, _of(TRAINING, "R", "The highest learning rate. [2e-5]")] = None,
+        learning_rate: Annotated[str | None, own(TRAINING, "R", "The highest learning rate. [2e-5]")] = None,
         schedule: Annotated[
-            str, _of(TRAINING, "linear|cosine|constant", "What the learning rate does after the warm-up. [linear]")
+            str, own(TRAINING, "linear|cosine|constant", "What the learning rate does after the warm-up. [linear]")
         ] = "linear",
-        warmup_ratio: Annotated[str | None, _of(TRAINING, "S", "Share of the steps in which it rises. [0.03]")] = None,
-        batch_size: Annotated[str | None, _of(TRAINING, "N", "Rows of a step. [128]")] = None,
-        micro_batch: Annotated[str | None, _of(TRAINING, "N", "Rows in memory at a time. [all of a step]")] = None,
-        weight_decay: Annotated[str | None, _of(TRAINING, "W", "As in AdamW. [0]")] = None,
-        max_steps: Annotated[str | None, _of(TRAINING, "N", "Stop after so many steps.")] = None,
+        warmup_ratio: Annotated[str | None, own(TRAINING, "S", "Share of the steps in which it rises. [0.03]")] = None,
+        batch_size: Annotated[str | None, own(TRAINING, "N", "Rows of a step. [128]")] = None,
+        micro_batch: Annotated[str | None, own(TRAINING, "N", "Rows in memory at a time. [all of a step]")] = None,
+        weight_decay: Annotated[str | None, own(TRAINING, "W", "As in AdamW. [0]")] = None,
+        max_steps: Annotated[str | None, own(TRAINING, "N", "Stop after so many steps.")] = None,
         max_length: Annotated[str | None, option("max_length", TRAINING, "N")] = None,
         score: Annotated[str, option("score", TRAINING, "response|text")] = "response",
-        seed: Annotated[str | None, _of(TRAINING, "N", "Of the draw, the order and the adapters. [0]")] = None,
+        seed: Annotated[str | None, own(TRAINING, "N", "Of the draw, the order and the adapters. [0]")] = None,
         device: Annotated[str, option("device", TRAINING, "DEVICE")] = "cpu",
         dtype: Annotated[str, option("dtype", TRAINING, "float32|bfloat16")] = "float32",
-        rank: Annotated[str | None, _of(ADAPTERS, "N", "Rank of the adapters. [128]")] = None,
-        alpha: Annotated[str | None, _of(ADAPTERS, "A", "What they add is scaled by alpha / rank. [512]")] = None,
-        dropout: Annotated[str | None, _of(ADAPTERS, "P", "Dropout of the adapters. [0.1]")] = None,
+        rank: Annotated[str | None, own(ADAPTERS, "N", "Rank of the adapters. [128]")] = None,
+        alpha: Annotated[str | None, own(ADAPTERS, "A", "What they add is scaled by alpha / rank. [512]")] = None,
+        dropout: Annotated[str | None, own(ADAPTERS, "P", "Dropout of the adapters. [0.1]")] = None,
         modules: Annotated[
-            str, _of(ADAPTERS, "NAMES", "Which layers: all-linear, or ends of names with commas. [all-linear]")
+            str, own(ADAPTERS, "NAMES", "Which layers: all-linear, or ends of names with commas. [all-linear]")
         ] = "all-linear",
-        out: Annotated[Path | None, _of(OUTPUT, "FOLDER", "Folder for checkpoints and moments.", "--out", "-o")] = None,
-        force: Annotated[bool, _of(OUTPUT, "", "Replace what is in the way.", "--force")] = False,
-        quiet: Annotated[bool, _of(OUTPUT, "", "No bars, no notes.", "--quiet", "-q")] = False,
-        as_json: Annotated[bool, _of(OUTPUT, "", "Print the record as JSON.", "--json")] = False,
+        out: Annotated[Path | None, own(OUTPUT, "FOLDER", "Folder for checkpoints and moments.", "--out", "-o")] = None,
+        force: Annotated[bool, own(OUTPUT, "", "Replace what is in the way.", "--force")] = False,
+        quiet: Annotated[bool, own(OUTPUT, "", "No bars, no notes.", "--quiet", "-q")] = False,
+        as_json: Annotated[bool, own(OUTPUT, "", "Print the record as JSON.", "--json")] = False,
     ) -> None:
         """Train a model on POOL for a while, as gradients want it: with Adam's moments kept after each epoch.
 
@@ -91,8 +87,8 @@ def add_tune(
                 "alpha": alpha, "dropout": dropout,
             }  # fmt: skip
             settings: dict[str, Any] = {
-                **{name: _number(name, int, text) for name, text in whole.items() if text is not None},
-                **{name: _number(name, float, text) for name, text in real.items() if text is not None},
+                **{name: number(name, int, text) for name, text in whole.items() if text is not None},
+                **{name: number(name, float, text) for name, text in real.items() if text is not None},
                 "method": method, "schedule": schedule, "score": score,
                 "modules": modules if modules == "all-linear" else _names(modules),
             }  # fmt: skip
@@ -110,14 +106,6 @@ def add_tune(
             else:
                 for each in done.checkpoints:
                     say(f"epoch {each.epoch}: step {each.step}, loss {each.loss:.4f} -> {each.folder}")
-
-
-def _number(name: str, kind: type[int] | type[float], text: str) -> int | float:
-    try:
-        return kind(text)
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise InputError(f"{option_name(name)} {text!r}: it should be {what}") from None
 
 
 def _names(text: str) -> tuple[str, ...]:

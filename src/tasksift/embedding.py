@@ -17,7 +17,7 @@ from tasksift.progress import Progress, silent
 from tasksift.represent import Embedder
 from tasksift.represent.opening import TFIDF_DIM, open_embedder, resolve, say_usage
 from tasksift.represent.store import FeatureStore, read_manifest
-from tasksift.rows import PoolFile, TextReader, TokenCounter, expand, fingerprint, scan, writing
+from tasksift.rows import PoolFile, TextReader, TokenCounter, check_outside, expand, fingerprint, scan, writing
 from tasksift.rows.ids import ContentDigest
 from tasksift.vectors import Vectors
 from tasksift.workspace import Workspace
@@ -153,10 +153,7 @@ def _check_folder(config: RunConfig, folder: Path, pool: Any, force: bool) -> No
     """Refuse, before anything is read, a folder that cannot take these features."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"cannot write {folder}: it is a file; name a folder")
-    for item in pool if isinstance(pool, list | tuple) else [pool]:
-        inside = isinstance(item, str | Path) and Path(item).is_dir()
-        if inside and folder.resolve().is_relative_to(Path(item).resolve()):
-            raise InputError(f"cannot write {folder}: it lies in the pool's folder {item}; name a folder elsewhere")
+    check_outside(folder, pool)
     there = read_manifest(folder)
     if not force and config.representation == "tfidf":
         ours = lexical_identity(config, "", 0)

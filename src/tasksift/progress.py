@@ -30,7 +30,7 @@ def bars(label: str, total: int) -> AbstractContextManager[Tick]:
     Where standard error is not a terminal, a line now and then takes the bar's place. A step of unknown length has a
     total of 0.
     """
-    return _bar(label, total) if sys.stderr.isatty() else _lines(label, total)
+    return _bar(label, total) if sys.stderr is not None and sys.stderr.isatty() else _lines(label, total)
 
 
 @contextmanager

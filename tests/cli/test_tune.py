@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +18,7 @@ pytest.importorskip("accelerate")
 
 from small_models import CHATML, docstrings, save
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_collections() -> Iterator[None]:
-    """Every training collects garbage; the modules that are loaded by now are none, and looking at them takes long."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 
 @pytest.fixture(scope="module")

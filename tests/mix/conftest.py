@@ -62,6 +62,25 @@ def pairs(rows: list[Row]) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
+def write() -> Callable[[Path, list[Row]], Path]:
+    """Write a JSON Lines file, and return its path."""
+
+    def run(path: Path, rows: list[Row]) -> Path:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return run
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Read every file of a folder."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture
 def lines() -> Callable[[Path], list[Row]]:
     """Read a JSON Lines file."""
     return lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

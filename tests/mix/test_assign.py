@@ -6,24 +6,22 @@ from collections import Counter
 from fractions import Fraction
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasksift.errors import InputError
-from tasksift.mix.assign import deal, make_parts, shuffled, stream
+from tasksift.mix.assign import generator, make_parts, passes, shuffled
 from tasksift.online.domains import Domains
 
 
 @given(st.integers(1, 30), st.integers(0, 100), st.integers(0, 3))
 def test_no_row_comes_a_third_time_before_every_row_came_twice(n: int, count: int, seed: int):
     rows = np.arange(100, 100 + n)
-    dealt = deal(rows, count, np.random.default_rng(seed))
-    assert len(dealt) == count
+    taken = passes(rows, count, np.random.default_rng(seed))
+    assert len(taken) == count
     for begin in range(0, count, n):
-        some = dealt[begin : begin + n]
+        some = taken[begin : begin + n]
         assert len(set(some.tolist())) == len(some)  # each pass has every row once, the last one some of them
-    assert set(dealt.tolist()) <= set(rows.tolist())
+    assert set(taken.tolist()) <= set(rows.tolist())
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 50)), min_size=1, max_size=8), st.integers(1, 300))
@@ -45,7 +43,7 @@ def test_counts_are_rounded_by_largest_remainder(domains: list[tuple[int, int]],
     }
 
 
-def test_a_domain_is_dealt_the_same_whatever_the_others_get():
+def test_a_domain_is_shuffled_the_same_whatever_the_others_get():
     domains = Domains(("a", "b"), np.array([0] * 5 + [1] * 5))
     alone = make_parts(domains, np.array([0.0, 1.0]), None, order=np.arange(10), seed=3)
     both = make_parts(domains, np.array([0.5, 0.5]), None, order=np.arange(10), seed=3)
@@ -65,8 +63,6 @@ def test_the_order_of_the_pool_changes_nothing():
     assert Counter(np.unique(here, return_counts=True)[1].tolist()).keys() <= {1, 2, 3}
 
 
-def test_seeds_and_domains_have_streams_of_their_own():
-    draws = {stream(seed, name).integers(2**60) for seed in range(3) for name in ("", "a", "b", "\ud800")}
+def test_seeds_and_domains_have_random_numbers_of_their_own():
+    draws = {generator(seed, name).integers(2**60) for seed in range(3) for name in ("", "a", "b", "\ud800")}
     assert len(draws) == 12
-    with pytest.raises(InputError, match="the seed is -1"):
-        stream(-1, "a")

@@ -48,12 +48,16 @@ def test_every_way_to_open_it(tmp_path: Path, rows: list[dict[str, Any]], pairs:
     assert Counter(mixed["domain"])["数学 a/b"] == 4
 
 
-def test_the_card_runs(tmp_path: Path, rows: list[dict[str, Any]]):
+def test_the_card_runs_from_anywhere(tmp_path: Path, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch):
     for budget, count in ((None, None), (30, 30)):
         out = tmp_path / str(budget)
-        mix(rows, out, format="datasets", shares="uniform", budget=budget)
+        monkeypatch.chdir(tmp_path)
+        mix(rows, out.name, format="datasets", shares="uniform", budget=budget)
         _, header, text = (out / "README.md").read_text(encoding="utf-8").split("---\n")
         assert len(yaml.safe_load(header)["configs"]) == 4
+        assert ("ends with the first part that is used up" in text) == (budget is None)
+        (out / "elsewhere").mkdir()
+        monkeypatch.chdir(out / "elsewhere")
         scope: dict[str, Any] = {}
         exec(text.split("```python")[1].split("```")[0], scope)
         assert count is None or len(scope["mixed"]) == count

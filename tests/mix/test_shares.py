@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tasksift.errors import InputError
-from tasksift.mix import find_shares, late_shares
+from tasksift.mix import find_shares
+from tasksift.mix.shares import history_of, late_shares
 from tasksift.online.domains import Domains
 from tasksift.online.history import History
 
@@ -54,6 +55,18 @@ def test_what_is_refused(asked: str, message: str):
     with pytest.raises(InputError, match=message) as caught:
         find_shares(asked, DOMAINS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("weight", ["x", None, [1], 10**400])
+def test_a_weight_that_is_no_number_is_refused(weight: object):
+    with pytest.raises(InputError, match=r"^--shares: a has .*; a share is a number from 0"):
+        find_shares({"a": weight}, DOMAINS)
+
+
+def test_what_is_a_history():
+    assert history_of("run/mixture.jsonl") == history_of(Path("run/mixture.jsonl")) == Path("run/mixture.jsonl")
+    assert history_of(Path("run")) == Path("run")
+    assert [history_of(asked) for asked in ("uniform", "a=1", {"a.jsonl": 1}, None)] == [None] * 4
 
 
 def _run(path: Path, names: tuple[str, ...], probabilities: dict[int, list[float]]) -> Path:

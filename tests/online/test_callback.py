@@ -19,12 +19,13 @@ from trainers import (  # noqa: E402
     make_rows,
     prepared,
     same_weights,
-    short_collections,  # noqa: F401
     weights_of,
 )
 from transformers import Trainer, TrainerCallback  # noqa: E402
 
 from tasksift.online import OnlineMixing, OnlineSampler, read_history  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 ROWS = make_rows(30)
 LABELS = labels_of(30)

@@ -17,11 +17,12 @@ from trainers import (  # noqa: E402
     make_model,
     make_rows,
     prepared,
-    short_collections,  # noqa: F401
 )
 from transformers import LlamaForSequenceClassification, Trainer  # noqa: E402
 
 from tasksift.online import Mixture, OnlineMixing  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 ROWS = make_rows(30)
 LABELS = labels_of(30)

@@ -20,13 +20,14 @@ from trainers import (  # noqa: E402
     make_rows,
     prepared,
     same_weights,
-    short_collections,  # noqa: F401
     weights_of,
 )
 from transformers import TrainerCallback  # noqa: E402
 
 from tasksift.errors import InputError  # noqa: E402
 from tasksift.online import OnlineMixing  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 ROWS = make_rows(30)
 LABELS = labels_of(30)

@@ -20,11 +20,12 @@ from trainers import (  # noqa: E402
     labels_of,
     make_rows,
     prepared,
-    short_collections,  # noqa: F401
 )
 
 from tasksift.errors import InputError  # noqa: E402
 from tasksift.online import OnlineSampler  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 ROWS = make_rows(30)
 LABELS = labels_of(30)

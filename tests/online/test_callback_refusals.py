@@ -15,12 +15,13 @@ from trainers import (  # noqa: E402
     labels_of,
     make_model,
     make_rows,
-    short_collections,  # noqa: F401
 )
 from transformers import Trainer  # noqa: E402
 
 from tasksift.errors import InputError  # noqa: E402
 from tasksift.online import OnlineMixing, OnlineSampler  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 ROWS = make_rows(30)
 LABELS = labels_of(30)

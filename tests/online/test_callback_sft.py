@@ -17,7 +17,6 @@ from trainers import (  # noqa: E402
     arguments,
     by_domain,
     hand_losses,
-    short_collections,  # noqa: F401
     weights_of,
 )
 
@@ -25,7 +24,10 @@ from tasksift.errors import InputError  # noqa: E402
 from tasksift.online import OnlineMixing  # noqa: E402
 
 # TRL and PEFT ask transformers for names that it has given up.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing. is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("short_collections"),
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing. is deprecated:FutureWarning"),
+]
 
 
 def pairs(count=22):

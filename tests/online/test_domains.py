@@ -39,3 +39,11 @@ def test_the_digest_tells_names_and_rows_apart():
     digests = {Domains.of(labels).digest for labels in (["a", "b"], ["b", "a"], ["a", "c"], ["a", "b", "b"])}
     assert len(digests) == 4
     assert Domains.of(["a", "b"]).digest == Domains.of(iter("ab")).digest
+
+
+def test_numbers_of_names_become_domains_without_the_names_of_no_row():
+    domains = Domains.coded(["web", "none", "code"], np.array([0, 2, 0, 0]))
+    assert domains.names == ("code", "web")
+    assert domains.codes.tolist() == [1, 0, 1, 1]
+    same = Domains.of(["web", "code", "web", "web"])
+    assert (domains.names, domains.digest) == (same.names, same.digest)

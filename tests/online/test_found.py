@@ -9,7 +9,6 @@ import pytest
 
 from tasksift import embed
 from tasksift.errors import InputError
-from tasksift.mix import mix
 from tasksift.online import find_domains
 from tasksift.online.found import automatic_count
 
@@ -61,22 +60,13 @@ def test_features_that_are_there_serve(tmp_path: Path):
     embed(rows, tmp_path / "features", dim=8)
     domains = find_domains(tmp_path / "features", 3)
     assert len({(row["topic"], code) for row, code in zip(rows, domains.codes, strict=True)}) == 3
-    done = mix(rows, tmp_path / "out", clusters=3, features=tmp_path / "features")
-    assert len({(row["topic"], code) for row, code in zip(rows, done.domains.codes, strict=True)}) == 3
 
 
-def test_features_of_other_rows_are_refused(tmp_path: Path):
-    rows = _rows(8)
-    embed(rows, tmp_path / "features", dim=8)
-    for other in (rows[:-1], rows[::-1]):
-        with pytest.raises(InputError, match="are of 24 other rows than"):
-            mix(other, tmp_path / "out", clusters=3, features=tmp_path / "features")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("k", [0, -1, 2.5, True, "many", None])
-def test_what_is_refused(k: object):
-    with pytest.raises(InputError, match="ask for a whole number from 1, or for auto"):
-        find_domains(np.eye(3), k)
+@pytest.mark.parametrize("clusters", [0, -1, 2.5, True, "many", None])
+def test_what_is_refused(clusters: object):
+    with pytest.raises(InputError, match=f"--clusters {clusters!r}: ask for a whole number from 1, or for auto"):
+        find_domains(np.eye(3), clusters=clusters)
+    with pytest.raises(InputError, match="--clusters 4 for 3 rows: ask for 3 at most"):
+        find_domains(np.eye(3), clusters=4)
     with pytest.raises(InputError, match="there are 3 vectors and 2 rows"):
         find_domains(np.eye(3), 2, order=np.arange(2))

@@ -188,6 +188,7 @@ def test_a_domain_without_rows_needs_no_prior_and_no_reference_loss():
         ({"mode": "uniform", "prior": "uniform"}, [0.5, 0, 0.5]),
         ({"mode": "proportional"}, [0.75, 0, 0.25]),
         ({"mode": "stratified"}, [0.5, 0, 0.5]),
+        ({"mode": "stratified", "prior": "proportional"}, [0.75, 0, 0.25]),
         ({"mode": "stratified", "prior": [1, 7, 4]}, [0.2, 0, 0.8]),
         ({"mode": "stratified", "prior": [0, 0, 4]}, [0, 0, 1]),
     ],

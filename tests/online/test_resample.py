@@ -54,8 +54,9 @@ def test_copies_are_right_on_average():
     ("weights", "rows", "seed", "message"),
     [
         ([], 3, 0, "at least one number"), ([[1.0]], 3, 0, "shape"), ([1, -2], 3, 0, "row 1 has weight -2.0"),
-        ([1, np.nan], 3, 0, "row 1 has weight nan"), ([0, 0], 3, 0, "all weights are 0"), ([1], 0, 0, "rows is 0"),
-        ([1], 1, -1, "seed is -1"),
+        ([1, np.nan], 3, 0, "row 1 has weight nan"), ([0, 0], 3, 0, "all weights are 0"),
+        ([1], 0, 0, "rows 0 is out of range"), ([1], 2.5, 0, "rows 2.5 is out of range"),
+        ([1], 1, -1, "seed -1 is out of range"), (["a"], 1, 0, "are no numbers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_copied(weights, rows, seed, message):

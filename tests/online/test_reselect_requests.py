@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 BAD = {
     "never": ({"every": None}, "selects never"),
-    "zero": ({"every": 0}, "every=0 is no number of steps"),
+    "zero": ({"every": 0}, "every 0 is out of range"),
     "half": ({"every": 2.5}, r"every=2\.5 is no number"),
     "unknown": ({"breath": 3}, "there is no such option"),
     "checkpoints": ({"checkpoints": "warm"}, "checkpoints does not apply to re-selection"),

@@ -313,6 +313,12 @@ def test_bad_observations_are_named():
         sampler.observe([0, 1], [1.0])
     with pytest.raises(InputError, match="row 99 is out of range; the training set has 18 rows"):
         sampler.observe([99], [1.0])
+    with pytest.raises(InputError, match="row -1 is out of range"):
+        sampler.observe([-1, 5], [1.0, 1.0])
+    with pytest.raises(InputError, match="rows are of type bool; give their numbers"):
+        sampler.restrict(np.ones(18, dtype=bool))
+    with pytest.raises(InputError, match="rows are of type float64"):
+        sampler.restrict([1.7])
     with pytest.raises(InputError, match="no row is left"):
         sampler.restrict([])
     with pytest.raises(InputError, match="step 5 is not drawn"):

@@ -125,6 +125,26 @@ def test_what_is_no_state_is_refused_in_one_line(state):  # the published code c
         make().load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.update(identity=None),
+        lambda state: state.update(versions={"0": 3}),
+        lambda state: state.update(losses=["x"]),
+        lambda state: state["stream"].pop("taken"),
+        lambda state: state["mixture"].update(estimates={}),
+    ],
+)
+def test_a_damaged_state_is_refused_in_one_line_and_changes_nothing(damage):
+    sampler, state = make(), make().state_dict()
+    begun = go(sampler, 3)
+    damage(state)
+    with pytest.raises(InputError, match=r"damaged|is no list of numbers") as caught:
+        sampler.load_state_dict(state)
+    assert "\n" not in str(caught.value)
+    assert begun + go(sampler, 3) == go(make(), 6)
+
+
 def test_a_refused_state_leaves_the_sampler_as_it_was():
     sampler = make()
     begun = go(sampler, 3)

@@ -1,170 +1,39 @@
-"""Weights: that they are copies, that equal ones change nothing, and what has no place for them."""
+"""Weights: that they are copies, and that equal ones change nothing."""
 
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tasksift.errors import InputError
-from tasksift.online.weighing import check_trainer
-from tasksift.online.weights import WeightedCollator, WeightedLoss
+from tasksift.online.weights import WeightedCollator
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from small_models import make_gpt2, make_llama, make_tokenizer  # noqa: E402
-
-WEIGHTS = (2.0, 1.0, 3.0, 1.0, 1.0, 2.0, 1.0, 1.0)
-
-
-class WeightedTrainer(WeightedLoss, transformers.Trainer):
-    pass
-
-
-class Gradients(transformers.TrainerCallback):
-    """The gradient of every step, as one vector."""
-
-    def __init__(self):
-        self.of_step = []
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.of_step.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-
-
-def sentences(weights=WEIGHTS):
-    """Rows of very different lengths, some of their tokens without a label."""
-    rng = np.random.default_rng(5)
-    rows = []
-    for k, weight in enumerate(weights):
-        ids = rng.integers(3, 400, 3 + 4 * k).tolist()
-        rows.append({"input_ids": ids, "labels": [-100] * (k % 3) + ids[k % 3 :], "weight": weight})
-    return rows
-
-
-def classified(weights=WEIGHTS):
-    return [{**row, "labels": k % 3} for k, row in enumerate(sentences(weights))]
-
-
-def bare(rows):
-    return [{name: value for name, value in row.items() if name != "weight"} for row in rows]
-
-
-def pad(rows):
-    """A collator of a few lines; labels are lists, or one class a row. What it does not know it drops."""
-    longest = max(len(row["input_ids"]) for row in rows)
-    lengths = [len(row["input_ids"]) for row in rows]
-    ids = [row["input_ids"] + [0] * (longest - n) for row, n in zip(rows, lengths, strict=True)]
-    batch = {
-        "input_ids": torch.tensor(ids),
-        "attention_mask": (torch.arange(longest) < torch.tensor(lengths)[:, None]).long(),
-    }
-    if "labels" in rows[0]:
-        labels = [row["labels"] for row in rows]
-        if isinstance(labels[0], list):
-            labels = [each + [-100] * (longest - len(each)) for each in labels]
-        batch["labels"] = torch.tensor(labels)
-    return batch
-
-
-def make_bert(kind=None):
-    config = transformers.BertConfig(
-        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=64, hidden_dropout_prob=0, attention_probs_dropout_prob=0, num_labels=3,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return (kind or transformers.BertForSequenceClassification)(config)
-
-
-def trainer_of(kind, model, rows, folder, *, batch=2, accumulation=2, evaluation=None, collator=pad, **options):
-    chosen = {
-        "output_dir": str(folder), "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation,
-        "per_device_eval_batch_size": 3, "num_train_epochs": 1, "learning_rate": 0.1, "optim": "sgd",
-        "remove_unused_columns": False, "use_cpu": True, "dataloader_pin_memory": False, "report_to": "none",
-        "disable_tqdm": True, "logging_steps": 1, "save_strategy": "no", **options,
-    }  # fmt: skip
-    own = {name: chosen.pop(name) for name in ("compute_loss_func",) if name in chosen}
-    return kind(
-        model=model, args=transformers.TrainingArguments(**chosen), train_dataset=rows, eval_dataset=evaluation,
-        data_collator=collator, callbacks=[Gradients()], **own,
-    )  # fmt: skip
-
-
-def trained(*args, **options):
-    """Train, and return the gradients, the logged losses and norms, and the parameters."""
-    trainer = trainer_of(*args, **options)
-    trainer.train()
-    kept = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Gradients))
-    logged = [(line["loss"], line["grad_norm"]) for line in trainer.state.log_history if "loss" in line]
-    parameters = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-    return torch.stack(kept.of_step), np.array(logged), parameters
-
-
-def same(one, other, rtol=1e-4, atol=1e-6):
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
-
-
-def gradient(kind, model, rows, folder, **options):
-    """The gradient of one step over all rows, without clipping."""
-    options = {"batch": len(rows), "accumulation": 1, "max_grad_norm": 0, **options}
-    gradients, logged, _ = trained(kind, model, rows, folder, **options)
-    assert len(gradients) == 1
-    return gradients[0].numpy(), logged[0, 0]
-
-
-def steady_gpt2():
-    """Without dropout, which differs from copy to copy."""
-    model = make_gpt2()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0
-    return model
-
-
-def llama_head():
-    model = make_llama()
-    config = transformers.LlamaConfig(**{**model.config.to_dict(), "num_labels": 3, "pad_token_id": 0})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return transformers.LlamaForSequenceClassification(config)
-
-
-def make_t5():
-    config = transformers.T5Config(
-        vocab_size=400, d_model=32, d_ff=64, d_kv=16, num_layers=1, num_heads=2, dropout_rate=0,
-        decoder_start_token_id=0, pad_token_id=0,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return transformers.T5ForConditionalGeneration(config)
-
-
-class Bare(torch.nn.Module):
-    """A model that is not of transformers."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, input_ids, attention_mask=None, labels=None):
-        return {"loss": self.weight.sum(), "logits": self.weight}
-
-
-def pad_both(rows):
-    batch = pad(rows)
-    before = torch.nn.functional.pad(batch["labels"], (1, 0), value=0)[:, :-1]
-    return {**batch, "decoder_input_ids": before.clamp(min=0)}
-
-
-CAUSAL = {"llama": make_llama, "gpt2": make_gpt2}
-HEADS = {"bert": make_bert, "llama": llama_head}
+from small_models import make_llama, make_tokenizer  # noqa: E402
+from weighted import (  # noqa: E402
+    CAUSAL,
+    HEADS,
+    WEIGHTS,
+    WeightedTrainer,
+    bare,
+    classified,
+    gradient,
+    make_bert,
+    make_t5,
+    pad,
+    pad_both,
+    same,
+    sentences,
+    steady_gpt2,
+    trained,
+    trainer_of,
+)
 
 
 @pytest.mark.parametrize("model", CAUSAL)
@@ -305,89 +174,10 @@ def test_collators_of_transformers(collator):
     assert "weight" not in WeightedCollator(plain)(rows)
 
 
-@pytest.mark.parametrize("value", [None, -1, float("nan"), float("inf"), "heavy", [1.0]])
-def test_bad_weights(value):
-    rows = sentences()[:3]
-    rows[1]["weight"] = value
-    with pytest.raises(InputError, match=r"example 1 of a batch has weight .*finite numbers from 0"):
-        WeightedCollator(pad)(rows)
-
-
-def test_some_rows_without_a_weight():
-    with pytest.raises(InputError, match="example 2 of a batch has weight None"):
-        WeightedCollator(pad)([*sentences()[:2], *bare(sentences()[:1])])
-
-
-def test_flattened_rows_have_no_weights():
-    flat = transformers.DataCollatorWithFlattening()
-    with pytest.raises(InputError, match=r"made 1 rows of 3 examples.*padding_free=False and packing=False"):
-        WeightedCollator(flat)(sentences()[:3])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"remove_unused_columns": True}, "set remove_unused_columns=False"),
-        ({"batch": 1, "accumulation": 1}, "raise per_device_train_batch_size or gradient_accumulation_steps"),
-        ({"compute_loss_func": lambda outputs, labels, num_items_in_batch=None: 0}, "leave it out"),
-    ],
-)
-def test_arguments_that_leave_no_place_for_weights(options, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        trainer_of(WeightedTrainer, make_llama(), sentences(), tmp_path, **options)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"_n_gpu": 2}, "CUDA_VISIBLE_DEVICES"), ({"packing": True}, "set both"), ({"padding_free": True}, "set both")],
-)
-def test_other_arguments_that_leave_no_place_for_weights(changes, message, tmp_path):
-    trainer = trainer_of(WeightedTrainer, make_llama(), sentences(), tmp_path)
-    vars(trainer.args).update(changes)
-    with pytest.raises(InputError, match=message):
-        check_trainer(trainer)
-
-
-def test_split_examples_are_refused(tmp_path):
-    trainer = trainer_of(WeightedTrainer, make_llama(), sentences(), tmp_path)
-    for name in ("cp_enabled", "sp_enabled"):
-        split = SimpleNamespace(parallelism_config=SimpleNamespace(**{name: True}))
-        with pytest.raises(InputError, match="weights need whole ones"):
-            check_trainer(SimpleNamespace(args=trainer.args, accelerator=split, compute_loss_func=None))
-
-
-@pytest.mark.parametrize(
-    ("model", "rows", "message"),
-    [
-        (make_llama, bare(sentences()), "no weights; set remove_unused_columns=False"),
-        (make_llama, [{k: r[k] for k in r if k != "labels"} for r in sentences()], "no tensor of labels"),
-        (make_bert, [{**row, "labels": 0.5} for row in classified()], "not one class for each row"),
-        (lambda: make_bert(transformers.BertForMultipleChoice), classified(), "BertForMultipleChoice is not known"),
-        (make_t5, sentences(), "DataCollatorForSeq2Seq"),
-        (Bare, sentences(), "the loss of Bare is not known"),
-    ],
-)
-def test_batches_that_cannot_be_weighed(model, rows, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        trained(WeightedTrainer, model(), rows, tmp_path)
-
-
-def test_a_trainer_with_its_own_loss_is_refused(tmp_path):
-    class Own(transformers.Trainer):
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            return model(**inputs).loss
-
-    class WeightedOwn(WeightedLoss, Own):
-        pass
-
-    with pytest.raises(InputError, match="WeightedOwn computes its loss by itself"):
-        trained(WeightedOwn, make_llama(), sentences(), tmp_path)
-
-
 RANK = """
 import sys
 import numpy, torch
-import test_weights as here
+import weighted as here
 
 found, _ = here.gradient(
     here.WeightedTrainer, here.make_llama(), here.sentences(), sys.argv[1], batch=1, accumulation=4, ddp_backend="gloo"
@@ -402,7 +192,7 @@ def test_ranks_together_are_one_step(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
+    folders = [str(Path(__file__).parents[1]), *sys.path]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(

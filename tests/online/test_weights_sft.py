@@ -13,6 +13,7 @@ datasets = pytest.importorskip("datasets")
 trl = pytest.importorskip("trl")
 
 from small_models import docstrings, make_llama, make_tokenizer  # noqa: E402
+from trainers import Gradients  # noqa: E402
 
 WEIGHTS = (2.0, 1.0, 3.0, 1.0, 1.0, 2.0)
 METRICS = ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens")
@@ -22,14 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:Futur
 
 class WeightedSFT(WeightedLoss, trl.SFTTrainer):
     pass
-
-
-class Gradients(transformers.TrainerCallback):
-    def __init__(self):
-        self.of_step = []
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.of_step.append(torch.cat([p.grad.flatten() for p in model.parameters()]).numpy())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +63,7 @@ def trained(*args, **options):
     trainer.train()
     kept = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Gradients))
     logged = [[line[name] for name in METRICS] for line in trainer.state.log_history if "loss" in line]
-    return np.array(kept.of_step), np.array(logged, dtype=float)
+    return torch.stack(kept.of_step).numpy(), np.array(logged, dtype=float)
 
 
 def gradient(kind, data, folder, **options):

@@ -1,6 +1,5 @@
 """Checkpoints of a tune: what is read is what the training model was, and what does not fit is refused."""
 
-import gc
 import json
 import shutil
 
@@ -21,13 +20,7 @@ from tasksift.represent.models import load_causal  # noqa: E402
 from tasksift.represent.preconditioner import adam_direction  # noqa: E402
 from tasksift.tune import Settings, finetune, tune  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_collections():
-    """Every training collects garbage; the modules that are loaded by now are none, and looking at them takes long."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 
 SETTINGS = {"rank": 2, "alpha": 4, "batch_size": 4, "epochs": 2, "learning_rate": 1e-2, "max_length": 48}

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.draw.sample import apportion, members
-from tasksift.errors import InputError
 from tasksift.mix.names import file_stems
 from tasksift.online.domains import Domains
 
@@ -73,14 +72,14 @@ def make_parts(domains: Domains, shares: Floats, budget: int | None, *, order: I
     parts = []
     for k, (name, rows) in enumerate(zip(domains.names, rows_of, strict=True)):
         if shares[k] > 0:
-            drawn = None if counts is None else deal(rows, int(counts[k]), stream(seed, name))
-            once = deal(rows, len(rows), stream(seed, name))
+            drawn = None if counts is None else passes(rows, int(counts[k]), generator(seed, name))
+            once = passes(rows, len(rows), generator(seed, name))
             parts.append(Part(name, stems[k], len(rows), float(shares[k]), once, drawn))
     return parts
 
 
-def deal(rows: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """Return `count` of some rows: none again before all were dealt, each pass in an order of its own.
+def passes(rows: Ints, count: int, rng: np.random.Generator) -> Ints:
+    """Return `count` of some rows: none again before all were taken, each pass in an order of its own.
 
     Parameters
     ----------
@@ -89,20 +88,17 @@ def deal(rows: Ints, count: int, rng: np.random.Generator) -> Ints:
         May be more than n.
     rng : numpy.random.Generator
     """
-    passes = -(-count // len(rows))
-    dealt = [rows[rng.permutation(len(rows))] for _ in range(passes)]
-    return np.concatenate(dealt)[:count] if dealt else np.empty(0, dtype=np.int64)
+    taken = [rows[rng.permutation(len(rows))] for _ in range(-(-count // len(rows)))]
+    return np.concatenate(taken)[:count] if taken else np.empty(0, dtype=np.int64)
 
 
 def shuffled(parts: list[Part], seed: int) -> Ints:
     """Return what is drawn of all parts, shuffled."""
     rows = np.concatenate([part.rows for part in parts])
-    return rows[stream(seed, "").permutation(len(rows))]
+    return rows[generator(seed, "").permutation(len(rows))]
 
 
-def stream(seed: int, name: str) -> np.random.Generator:
+def generator(seed: int, name: str) -> np.random.Generator:
     """Random numbers of one domain, which other domains do not change."""
-    if seed < 0:
-        raise InputError(f"the seed is {seed}; it is a whole number from 0")
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return np.random.default_rng([seed, int.from_bytes(digest, "little")])

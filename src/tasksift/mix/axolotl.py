@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tasksift.mix.assign import Part
-from tasksift.mix.layout import Kind
+from tasksift.mix.row_layout import Kind
 from tasksift.mix.taken import Taken
 
 CONFIG = "axolotl.yaml"

@@ -13,7 +13,7 @@ import yaml
 
 from tasksift.mix.assign import Part
 from tasksift.mix.folder import write_json
-from tasksift.mix.layout import Kind
+from tasksift.mix.row_layout import Kind
 from tasksift.mix.taken import Taken
 
 DATA = "data-00000-of-00001.arrow"
@@ -30,10 +30,10 @@ _CARD = """
 A mixture made by tasksift mix. Every domain is a configuration; `mixture.json` has the shares.
 
 ```python
-from datasets import interleave_datasets, load_dataset
+from datasets import {function}, load_dataset
 
 parts = [load_dataset({path!r}, name, split="train") for name in {names!r}]
-{together}
+mixed = {function}{together}
 ```
 """
 
@@ -63,13 +63,13 @@ def write_datasets(folder: Path, out: Path, parts: list[Part], taken: Taken, see
     names = [part.stem for part in parts]
     write_json(folder / "dataset_dict.json", {"splits": names})
     configs = [{"config_name": name, "data_files": [{"split": "train", "path": f"{name}/{DATA}"}]} for name in names]
-    probabilities = [part.share for part in parts]
-    together = f"mixed = interleave_datasets(parts, probabilities={probabilities!r}, seed={seed})"
-    if parts[0].drawn is not None:
-        together = f"mixed = concatenate_datasets(parts).shuffle(seed={seed})  # the copies are in the files"
-    card = _CARD.format(path=str(out), names=names, together=together)
-    if parts[0].drawn is not None:
-        card = card.replace("import interleave_datasets", "import concatenate_datasets")
+    if parts[0].drawn is None:
+        function, probabilities = "interleave_datasets", [part.share for part in parts]
+        together = f"(parts, probabilities={probabilities!r}, seed={seed})  # ends with the first part that is used up"
+    else:
+        function = "concatenate_datasets"
+        together = f"(parts).shuffle(seed={seed})  # the copies are in the files"
+    card = _CARD.format(path=str(out.resolve()), names=names, function=function, together=together)
     header = yaml.safe_dump({"configs": configs}, sort_keys=False, allow_unicode=True, width=2**20)
     (folder / "README.md").write_text(f"---\n{header}---\n{card}", encoding="utf-8")
     return {"columns": _SCHEMAS[kind].names}
@@ -80,7 +80,7 @@ def _write_arrow(path: Path, part: Part, taken: Taken, kind: Kind) -> str:
     schema = _SCHEMAS[kind]
     digest = blake2b(digest_size=8)
     records = taken.records(part.rows, kind)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as sink:
+    with path.open("wb") as file, pa.ipc.new_stream(file, schema) as sink:
         while some := list(islice(records, BATCH_ROWS)):
             for record in some:
                 if kind == "pair":

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tasksift.errors import InputError
-from tasksift.rows import PoolFile, writing
+from tasksift.rows import PoolFile, check_outside, writing
 
 RECORD = "mixture.json"
 FORMAT = "tasksift mix 1"
@@ -24,10 +25,17 @@ def check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None]
     InputError
         If `out` is there without `force`, or is not the folder of a mixture.
     """
-    for item in pool if isinstance(pool, list | tuple) else [pool]:
-        inside = isinstance(item, str | Path) and Path(item).is_dir()
-        if inside and out.resolve().is_relative_to(Path(item).resolve()):
-            raise InputError(f"cannot write {out}: it lies in the pool's folder {item}; name a folder elsewhere")
+    if out.name in ("", ".."):
+        raise InputError(f"cannot write {out}: it has no name of its own; name a folder, such as mixed")
+    try:
+        with writing(out):
+            _check_out(out, pool, read, force)
+    except RuntimeError:  # so says pathlib before Python 3.13
+        raise InputError(f"cannot write {out}: a link leads to itself; name another folder") from None
+
+
+def _check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None], force: bool) -> None:
+    check_outside(out, pool)
     for item in read:
         if item is None or (isinstance(item, PoolFile) and item.format in ("hf", "memory")):
             continue
@@ -42,24 +50,61 @@ def check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None]
 
 @contextmanager
 def making(out: Path) -> Iterator[Path]:
-    """Yield the folder to write in; it becomes `out` at the end, in place of an earlier mixture, or is removed."""
+    """Yield the folder to write in; it becomes `out` at the end, in place of an earlier mixture, or is removed.
+
+    Raises
+    ------
+    InputError
+        If something else is in the way, another run writes the same folder, or the disk refuses.
+    """
     part, old = (out.with_name(out.name + suffix) for suffix in (".part", ".old"))
     with writing(out):
         for folder in (part, old):
-            if folder.exists() and not _is_ours(folder):
+            if folder.is_symlink() or (folder.exists() and not _is_ours(folder)):
                 raise InputError(f"{folder} is in the way of the mixture and holds other things; move it away")
-            shutil.rmtree(folder, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_json(part / RECORD, {"made_by": FORMAT})  # what a kill leaves can be told from other folders
-        try:
-            yield part
-            if out.is_dir():
-                out.rename(old)
-            part.rename(out)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        made = [folder for folder in part.parents if not folder.exists()]
+        part.mkdir(parents=True, exist_ok=True)
+        with _alone(part, out):
+            try:
+                for left in part.iterdir():  # by a run that was killed
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                write_json(part / RECORD, {"made_by": FORMAT})  # what a kill leaves can be told from other folders
+                yield part
+                if out.is_dir():
+                    shutil.rmtree(old, ignore_errors=True)
+                    out.rename(old)
+                part.rename(out)
+            except BaseException:
+                if old.is_dir() and not out.exists():
+                    old.rename(out)
+                shutil.rmtree(part, ignore_errors=True)
+                with suppress(OSError):
+                    for folder in made:
+                        folder.rmdir()
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _alone(part: Path, out: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which goes with the process; where there are no locks, do without."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InputError(f"another run is writing {out}; wait for it, or name another folder") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

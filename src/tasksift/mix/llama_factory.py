@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasksift.draw.sample import apportion
 from tasksift.mix.assign import Part
-from tasksift.mix.layout import Kind
+from tasksift.mix.row_layout import Kind
 from tasksift.mix.taken import Taken
 
 CONFIG = "mix.yaml"

@@ -21,22 +21,46 @@ from tasksift.mix.folder import FORMAT, RECORD, check_out, making, write_json
 from tasksift.mix.jsonl import write_jsonl
 from tasksift.mix.llama_factory import write_llama_factory
 from tasksift.mix.pool import MixPool, read_pool
-from tasksift.mix.shares import find_shares
+from tasksift.mix.shares import find_shares, history_of
 from tasksift.mix.taken import Taken, taking
+from tasksift.online.checks import whole
 from tasksift.online.domains import Domains
 from tasksift.progress import Progress, silent
 from tasksift.rows import TextReader, expand
 
-Writer = Callable[[Path, Path, list[Part], Taken, int], dict[str, Any]]
+
+@dataclass(frozen=True)
+class Writer:
+    """How a mixture is written for one trainer.
+
+    Attributes
+    ----------
+    write : callable
+        Takes the folder to write in, the name it will have, parts, rows and seed; returns what the record adds.
+    suffix : str
+        Of a domain's file.
+    keeps_rows : bool
+        Rows stay as they are, and the file of a domain has all of them whatever is drawn.
+    needs_budget : bool
+        The trainer knows no shares, so that copies are drawn in any case.
+    """
+
+    write: Callable[[Path, Path, list[Part], Taken, int], dict[str, Any]]
+    suffix: str = ".jsonl"
+    keeps_rows: bool = False
+    needs_budget: bool = False
+
 
 FORMATS: dict[str, Writer] = {
-    "jsonl": write_jsonl,
-    "llama-factory": write_llama_factory,
-    "axolotl": write_axolotl,
-    "datasets": write_datasets,
+    "jsonl": Writer(write_jsonl, keeps_rows=True),
+    "llama-factory": Writer(write_llama_factory),
+    "axolotl": Writer(write_axolotl, needs_budget=True),
+    "datasets": Writer(write_datasets, suffix=""),
 }
 SHOWN = 12
 """Domains that the summary names."""
+MOST_COPIES = 1000
+"""Of a row, on average: a slip in the budget shall not fill the disk."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +119,7 @@ def mix(
     domain_column, source_column : str, optional
         The column that names each row's domain, or its source, which is the domain without the former.
     clusters : int or "auto", optional
-        Find domains by clustering instead; see `tasksift.online.found.find_domains`.
+        Find domains by clustering instead; see `tasksift.online.find_domains`.
     features : path, optional
         The folder of features to cluster; by default TF-IDF.
     text_template : str, optional
@@ -120,45 +144,59 @@ def mix(
     out = Path(out)
     if format not in FORMATS:
         raise InputError(f"--format {format} is not one of {', '.join(FORMATS)}")
-    if seed < 0:
-        raise InputError(f"--seed {seed}: it is a whole number from 0")
-    amount = None if budget is None else Budget.parse(budget)
-    if amount is not None and amount.unit == "tokens":
-        raise InputError(f"--budget {budget} is in tokens; write rows (1000) or a share of the pool (10%)")
-    history = shares if isinstance(shares, Path) or (isinstance(shares, str) and shares.endswith(".jsonl")) else None
-    check_out(out, pool, [*expand(pool, "pool"), history, features], force)
+    writer = FORMATS[format]
+    whole("--seed", seed, 0)
+    seed = int(seed)  # of numpy too, which JSON does not know
+    amount = None if budget is None else _parse_budget(budget)
+    check_out(out, pool, [*expand(pool, "pool"), history_of(shares), features], force)
     read = read_pool(
         pool, domain_column=domain_column, source_column=source_column, clusters=clusters, features=features,
         text_template=text_template, seed=seed, progress=progress,
     )  # fmt: skip
     found = find_shares(shares, read.domains)
-    rows = len(read.index) if amount is None else int(amount.amount)
-    if amount is not None and amount.unit == "percent":
-        rows = amount.rows(len(read.index))
-    drawn = rows if amount is not None or format == "axolotl" else None
-    all_parts = make_parts(read.domains, found, drawn, order=read.index.order, seed=seed)
-    parts = [part for part in all_parts if len(part.rows)]
-    if format == "jsonl":
-        parts = all_parts
-    reader = None if format == "jsonl" else TextReader(text_template)
-    wanted = np.concatenate([part.once if format == "jsonl" else part.rows for part in parts])
-    with making(out) as folder, taking(read, wanted, folder.parent, reader) as taken:
-        about = FORMATS[format](folder, out, parts, taken, seed)
+    drawn = len(read.index) if writer.needs_budget else None
+    if amount is not None:
+        drawn = amount.rows(len(read.index)) if amount.unit == "percent" else int(amount.amount)
+    if drawn is not None and drawn > MOST_COPIES * len(read.index):
+        raise InputError(
+            f"--budget {budget} is more than {MOST_COPIES:,} copies of each of the {len(read.index):,} rows of the "
+            "pool; lower it"
+        )
+    parts = make_parts(read.domains, found, drawn, order=read.index.order, seed=seed)
+    if writer.keeps_rows:
+        reader, wanted = None, [part.once for part in parts]
+    else:
+        parts = [part for part in parts if len(part.rows)]
+        reader, wanted = TextReader(text_template), [part.rows for part in parts]
+    with making(out) as folder, taking(read, np.concatenate(wanted), folder.parent, reader) as taken:
+        about = writer.write(folder, out, parts, taken, seed)
         if format == "llama-factory" and taken.irregular:
             say(f"{taken.irregular:,} chats do not go from user to assistant in turn; LLaMA-Factory passes over them")
         record = _record(read, parts, format, seed, drawn, about)
         write_json(folder / RECORD, record)
         if clusters is not None:
             _write_domains(read, folder / "domains.parquet")
-    _tell(read.domains, parts, say)
-    say(f"{len(parts)} domains, {sum(len(part.rows) for part in parts):,} rows -> {out}")
+    _tell(parts, record["left_out"], say)
+    say(f"{_counted(len(parts), 'domain')}, {_counted(sum(len(part.rows) for part in parts), 'row')} -> {out}")
     return Mix(out, read.domains, found, record)
+
+
+def _parse_budget(budget: str | int) -> Budget:
+    """Read a number of rows or a percentage of the pool."""
+    try:
+        amount = Budget.parse(budget)
+    except InputError:
+        raise InputError(
+            f"--budget {str(budget)!r}: write a number of rows (1000) or a share of the pool up to 100% (10%)"
+        ) from None
+    if amount.unit == "tokens":
+        raise InputError(f"--budget {budget} is in tokens; write rows (1000) or a share of the pool (10%)")
+    return amount
 
 
 def _record(
     pool: MixPool, parts: list[Part], format: str, seed: int, drawn: int | None, about: dict[str, Any]
 ) -> dict[str, Any]:
-    suffix = "" if format == "datasets" else ".jsonl"
     mixed = {part.name for part in parts}
     return {
         "made_by": FORMAT,
@@ -169,7 +207,7 @@ def _record(
         "domains": [
             {
                 "name": part.name,
-                "file": part.stem + suffix,
+                "file": part.stem + FORMATS[format].suffix,
                 "rows": part.size,
                 "share": part.share,
                 **({} if part.drawn is None else {"drawn": len(part.drawn)}),
@@ -180,24 +218,24 @@ def _record(
     }
 
 
-def _tell(domains: Domains, parts: list[Part], say: Callable[[str], None]) -> None:
+def _tell(parts: list[Part], left_out: list[str], say: Callable[[str], None]) -> None:
     """Say what every domain gets, the largest first."""
     largest = sorted(parts, key=lambda part: (-part.share, part.name))
     for part in largest[:SHOWN]:
-        drawn = "" if part.drawn is None else f", {len(part.drawn):,} drawn"
-        often = f" ({len(part.drawn) / part.size:.1f} times each)" if _repeats(part) and part.drawn is not None else ""
-        say(f"{part.name}: {part.size:,} rows, share {part.share:.4f}{drawn}{often}")
+        drawn = ""
+        if part.drawn is not None:
+            often = len(part.drawn) / part.size
+            drawn = f", {len(part.drawn):,} drawn" + (f" ({often:.1f} times each)" if often > 1 else "")
+        say(f"{part.name}: {_counted(part.size, 'row')}, share {part.share:.4f}{drawn}")
     if len(largest) > SHOWN:
-        say(f"and {len(largest) - SHOWN} more domains")
-    mixed = {part.name for part in parts}
-    left = [name for name in domains.names if name not in mixed]
-    if left:
-        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-        say(f"left out, as no row is asked of them: {', '.join(left[:SHOWN])}{more}")
+        say(f"and {_counted(len(largest) - SHOWN, 'more domain')}")
+    if left_out:
+        more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+        say(f"left out, as no row is asked of them: {', '.join(left_out[:SHOWN])}{more}")
 
 
-def _repeats(part: Part) -> bool:
-    return part.drawn is not None and len(part.drawn) > part.size
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _write_domains(pool: MixPool, path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from tasksift.errors import InputError
 from tasksift.memory import estimate_rows
@@ -67,6 +66,8 @@ def read_pool(
         raise InputError("--features serves to find clusters; ask for them with --clusters auto")
     if clusters is not None and domain_column is not None:
         raise InputError("--domain-column and --clusters both say what a domain is; give one of them")
+    if isinstance(clusters, int) and clusters > MOST_DOMAINS:
+        raise InputError(f"--clusters {clusters} is more than {MOST_DOMAINS}, the most domains; ask for fewer")
     files = expand(pool, "pool")
     stored = _stored_reading(features)
     text_template = text_template or stored.get("text_template")
@@ -74,7 +75,8 @@ def read_pool(
     with progress("reading the pool", estimate_rows(files) or 0) as tick:
         try:
             index = build_index(
-                files, TextReader(text_template), TokenCounter(None), source_column=domain_column or source_column,
+                files, TextReader(text_template), TokenCounter(None),
+                source_column=source_column if domain_column is None else domain_column,
                 see=lambda part: tick(len(part.texts)),
             )  # fmt: skip
         except InputError as error:
@@ -83,7 +85,7 @@ def read_pool(
             raise InputError(str(error).replace("--source-column", "--domain-column")) from None
     if clusters is None:
         domains = _recorded(files, index) if domain_column is None and source_column is None else None
-        domains = domains or _named([well_formed(name) for name in index.source_names], index.sources)
+        domains = domains or _by_source(index)
     elif features is not None:
         _check_features(Path(features), index)
         domains = find_domains(Path(features), clusters, seed=seed, order=index.order, progress=progress)
@@ -101,11 +103,11 @@ def read_pool(
     return MixPool(files, index, domains)
 
 
-def _named(names: list[str], codes: NDArray[np.int64]) -> Domains:
-    """Domains in the order of their names, one for equal names."""
-    ordered = sorted(set(names))
-    place = {name: k for k, name in enumerate(ordered)}
-    return Domains(tuple(ordered), np.array([place[name] for name in names], dtype=np.int64)[codes])
+def _by_source(index: PoolIndex) -> Domains:
+    """Return the sources as domains; those that are told apart by lone surrogates alone are one."""
+    names = np.array([well_formed(name) for name in index.source_names], dtype=object)
+    distinct, place = np.unique(names, return_inverse=True)
+    return Domains.coded(distinct.tolist(), place[index.sources])
 
 
 def _recorded(files: list[PoolFile], index: PoolIndex) -> Domains | None:

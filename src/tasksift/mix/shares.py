@@ -51,9 +51,15 @@ def find_shares(asked: str | Path | Mapping[str, float], domains: Domains) -> Fl
         return domains.sizes / len(domains)
     if text == "uniform":
         return np.full(len(domains.names), 1 / len(domains.names))
-    if text.endswith(".jsonl") or isinstance(asked, Path):
-        return late_shares(text, domains.names)
+    history = history_of(asked)
+    if history is not None:
+        return late_shares(history, domains.names)
     return _weighted(_parse(text), domains)
+
+
+def history_of(asked: object) -> Path | None:
+    """Return the file, if shares are asked for as those of an online run: a `Path`, or text that ends with .jsonl."""
+    return Path(asked) if isinstance(asked, Path) or (isinstance(asked, str) and asked.endswith(".jsonl")) else None
 
 
 def late_shares(path: str | Path, names: Sequence[str]) -> Floats:
@@ -80,7 +86,7 @@ def late_shares(path: str | Path, names: Sequence[str]) -> Floats:
             raise InputError(f"--shares {path}: the pool has no domain {name!r} (it has {_listed(names)})")
     if not len(history.steps):
         raise InputError(f"--shares {path}: no step is logged; let the run go on, or name other shares")
-    late = history.steps * 2 > history.steps[-1] if history.steps[-1] else np.ones(len(history.steps), dtype=bool)
+    late = history.steps > history.steps[-1] // 2 if history.steps[-1] else np.ones(len(history.steps), dtype=bool)
     mean = history.probabilities[late].mean(axis=0)
     place = {name: k for k, name in enumerate(history.names)}
     return _normalised(mean[[place[name] for name in names]], f"--shares {path}")
@@ -112,15 +118,20 @@ def _weighted(weights: Mapping[str, float], domains: Domains) -> Floats:
     for name, weight in weights.items():
         if name not in place:
             raise InputError(f"--shares: no row is of the domain {name!r}; there are {_listed(domains.names)}")
-        if not (math.isfinite(weight) and weight >= 0):
-            raise InputError(f"--shares: {name} has {weight:g}; a share is a number from 0")
-        shares[place[name]] = weight
+        try:
+            shares[place[name]] = float(weight)
+        except (TypeError, ValueError, OverflowError):
+            shares[place[name]] = math.nan
+        if not (math.isfinite(shares[place[name]]) and shares[place[name]] >= 0):
+            raise InputError(f"--shares: {name} has {weight}; a share is a number from 0")
     return _normalised(shares, "--shares")
 
 
 def _normalised(shares: Floats, what: str) -> Floats:
     largest = float(shares.max(initial=0.0))
-    if not largest > 0 or float(shares.min()) < 0:
+    if float(shares.min()) < 0:
+        raise InputError(f"{what}: one of the shares is {shares.min():g}; a share is a number from 0")
+    if not largest > 0:
         raise InputError(f"{what}: the shares add to nothing; give at least one domain a share above 0")
     scaled: Floats = shares / largest  # so that no sum overflows
     return scaled / float(scaled.sum())

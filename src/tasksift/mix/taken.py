@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.mix.layout import COLUMNS, Kind, Record, convert, in_turn, lay_out, unite
 from tasksift.mix.pool import MixPool
+from tasksift.mix.row_layout import COLUMNS, Kind, Record, convert, in_turn, lay_out, unite
 from tasksift.rows import PoolFile, TextReader
 from tasksift.rows.encode import json_line
 from tasksift.rows.pick import pick_lines, pick_records

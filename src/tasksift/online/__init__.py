@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from tasksift.online.callback import OnlineMixing
     from tasksift.online.domains import Domains
     from tasksift.online.found import find_domains
-    from tasksift.online.history import History, read_history
+    from tasksift.online.history import History, HistoryTable, read_history
     from tasksift.online.layout import Layout
     from tasksift.online.mixture import Mixture
-    from tasksift.online.ranks import summed
+    from tasksift.online.ranks import agreed, summed
     from tasksift.online.reselect import Reselect
     from tasksift.online.sampler import OnlineSampler
     from tasksift.online.weights import WeightedCollator, WeightedLoss, resample
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Domains",
     "History",
+    "HistoryTable",
     "Layout",
     "Mixture",
     "OnlineMixing",
@@ -27,16 +28,18 @@ __all__ = [
     "Reselect",
     "WeightedCollator",
     "WeightedLoss",
+    "agreed",
     "find_domains",
     "read_history",
     "resample",
     "summed",
 ]
 
-# Loaded when first used: the callback and the loss need transformers and PyTorch, the rest does not.
+# Loaded when first used: the callback needs transformers, the rest does not.
 _HOME = {
     "Domains": "domains",
     "History": "history",
+    "HistoryTable": "history",
     "Layout": "layout",
     "Mixture": "mixture",
     "OnlineMixing": "callback",
@@ -44,6 +47,7 @@ _HOME = {
     "Reselect": "reselect",
     "WeightedCollator": "weights",
     "WeightedLoss": "weights",
+    "agreed": "ranks",
     "find_domains": "found",
     "read_history": "history",
     "resample": "weights",

@@ -106,7 +106,6 @@ class OnlineMixing(TrainerCallback):
         loader.set_sampler(sampler)
         if state.is_world_process_zero:
             path = Path(args.output_dir) / LOG_FILE if self._log is None else Path(self._log)
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._history = History(path, sampler.domains, sampler.about)
             self._history.begin(sampler.step)
         self._checked = False
@@ -147,7 +146,10 @@ class OnlineMixing(TrainerCallback):
         self._observe()
         sampler.update(summed if args.world_size > 1 else None)
         if sampler.step != state.global_step:
-            raise InputError(f"the Trainer is at step {state.global_step} and the sampler at {sampler.step}")
+            raise InputError(
+                f"the Trainer is at step {state.global_step} and the sampler at {sampler.step}; let nothing else call "
+                "its update()"
+            )
         ends = state.global_step >= state.max_steps
         if self._reselect is not None and not ends and self._reselect.due(state.global_step):
             self._select(state.global_step, more)
@@ -224,6 +226,8 @@ def _layout(args: Any, loader: Any, sampler: OnlineSampler) -> Layout:
             f"the training set has {len(loader.dataset)} rows and the sampler {len(sampler.domains)} domains of rows; "
             "row by row they belong together"
         )
+    if sampler.epoch_rows is not None:
+        raise InputError("epoch_rows does not apply in a Trainer, whose epochs are those of its data; give max_steps")
     if getattr(args, "shuffle_dataset", False):
         raise InputError("shuffle_dataset puts the rows into another order than the domains; shuffle before both")
     if args.n_gpu > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.draw.sample import members
 from tasksift.online.domains import Domains
 
 _SHUFFLE = 1
@@ -35,9 +36,8 @@ class Decks:
     def __init__(self, domains: Domains, seed: int, rows: NDArray[np.int64] | None = None, generation: int = 0) -> None:
         rows = np.arange(len(domains)) if rows is None else rows
         codes = domains.codes[rows]
-        by_domain = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes, minlength=len(domains.names))
-        self._members = np.split(rows[by_domain], np.cumsum(self.sizes)[:-1])
+        self._members = [rows[places] for places in members(codes, len(domains.names))]
         self._key = (seed, _SHUFFLE, generation)
         self._shuffled: dict[int, tuple[int, NDArray[np.int64]]] = {}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,3 +63,12 @@ class Domains:
             raise InputError("there is no row, so there are no domains to mix")
         names, codes = np.unique(np.array(texts, dtype=object), return_inverse=True)
         return cls(tuple(names.tolist()), codes.astype(np.int64))
+
+    @classmethod
+    def coded(cls, names: Sequence[str], codes: NDArray[np.integer[Any]]) -> Domains:
+        """Make domains of one position in `names` per row; names are sorted, and those of no row are left out."""
+        used = np.unique(codes)
+        ranked = used[np.argsort(np.array([names[code] for code in used], dtype=object), kind="stable")]
+        place = np.zeros(len(names), dtype=np.int64)
+        place[ranked] = np.arange(len(ranked))
+        return cls(tuple(names[code] for code in ranked), place[codes])

@@ -23,7 +23,7 @@ FEWEST, MOST = 2, 15
 
 def find_domains(
     pool: Any,
-    k: int | Literal["auto"] = "auto",
+    clusters: int | Literal["auto"] = "auto",
     *,
     seed: int = 0,
     order: NDArray[np.int64] | None = None,
@@ -39,7 +39,7 @@ def find_domains(
     pool : array (n, d), Vectors, list of arrays, folder of features, or a pool of rows
         Vectors are compared as they are. A folder that `tasksift.embed` made is opened. Rows, in whatever form
         `tasksift.select` takes a pool, are embedded by TF-IDF.
-    k : int or "auto"
+    clusters : int or "auto"
         How many domains; fewer come out when the rows have fewer distinct vectors. ``auto`` is `automatic_count`.
     seed : int
         Of the clustering.
@@ -60,15 +60,17 @@ def find_domains(
     Raises
     ------
     InputError
-        If k is not a whole number from 1, or the pool cannot be read.
+        If `clusters` is not a whole number from 1, or the pool cannot be read.
     """
-    if k != "auto" and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
-        raise InputError(f"{k!r} clusters: ask for a whole number from 1, or for auto")
+    if clusters != "auto" and (
+        isinstance(clusters, bool) or not isinstance(clusters, int | np.integer) or clusters < 1
+    ):
+        raise InputError(f"--clusters {clusters!r}: ask for a whole number from 1, or for auto")
     if _is_vectors(pool):
         vectors = pool if isinstance(pool, Vectors) else Vectors(pool, name="pool")
-        return _divide(vectors, k, order, seed, progress)
+        return _divide(vectors, clusters, order, seed, progress)
     if isinstance(pool, str | Path) and Path(pool).is_dir() and read_manifest(Path(pool)) is not None:
-        return _divide(open_store(Path(pool)), k, order, seed, progress)
+        return _divide(open_store(Path(pool)), clusters, order, seed, progress)
     from tasksift.embedding import embed
     from tasksift.rows import TextReader, TokenCounter, expand
     from tasksift.rows.index import build_index
@@ -79,7 +81,7 @@ def find_domains(
         order = index.order
     with tempfile.TemporaryDirectory(prefix="tasksift-") as folder:
         vectors = embed(pool, Path(folder) / "features", progress=progress, say=say, **reading).vectors
-        return _divide(vectors, k, order, seed, progress)
+        return _divide(vectors, clusters, order, seed, progress)
 
 
 def automatic_count(n: int) -> int:
@@ -91,14 +93,14 @@ def automatic_count(n: int) -> int:
 
 
 def _divide(
-    vectors: Vectors, k: int | Literal["auto"], order: NDArray[np.int64] | None, seed: int, progress: Progress
+    vectors: Vectors, clusters: int | Literal["auto"], order: NDArray[np.int64] | None, seed: int, progress: Progress
 ) -> Domains:
     n = len(vectors)
     if order is not None and len(order) != n:
         raise InputError(f"there are {n} vectors and {len(order)} rows; embed these rows")
-    if k != "auto" and k > n:
-        raise InputError(f"{k} clusters for {n} rows: ask for {n} at most")
-    count = automatic_count(n) if k == "auto" else int(k)
+    if clusters != "auto" and clusters > n:
+        raise InputError(f"--clusters {clusters} for {n} rows: ask for {n} at most")
+    count = automatic_count(n) if clusters == "auto" else int(clusters)
     labels = cluster(vectors, count, order=order, seed=seed, progress=progress).labels
     found = int(labels.max()) + 1
     width = max(2, len(str(found - 1)))

@@ -178,6 +178,8 @@ def _read_head(path: Path, line: Any) -> tuple[list[str], list[int], dict[str, A
     names, sizes, about = (line.get(name) for name in ("domains", "sizes", "about"))
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise _damaged(path, 0, "it names no domains")
+    if len(set(names)) < len(names):
+        raise _damaged(path, 0, "it names a domain twice")
     if not _is_numbers(sizes, len(names), whole=True) or not isinstance(about, dict):
         raise _damaged(path, 0, "it does not say how large the domains are, or what was asked for")
     assert isinstance(sizes, list)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.errors import InputError
+from tasksift.online.checks import whole
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,3 @@ class Layout:
     def own(self, rows: NDArray[np.int64], rank: int) -> NDArray[np.int64]:
         """Return one rank's rows of a step, shape (micro-batches, batch_size)."""
         return rows.reshape(-1, self.ranks, self.batch_size)[:, rank]
-
-
-def whole(name: str, value: Any, least: int) -> None:
-    """Raise an `InputError` unless `value` is a whole number and at least `least`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} {value!r} is out of range; it is a whole number from {least}")

@@ -6,12 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tasksift.errors import InputError
-from tasksift.online.rewards import ADAPTIVE, LARGEST, Estimates, every, numbers, reference_for, reward_for
-
-Floats = NDArray[np.float64]
+from tasksift.online.checks import Flags, Floats, every, numbers, whole
+from tasksift.online.rewards import ADAPTIVE, LARGEST, Estimates, reference_for, reward_for
 
 PRIORS = ("proportional", "uniform")
 
@@ -49,8 +48,9 @@ class Mixture:
         One of `REWARDS`, see there; by default ``exp_loss`` for ``released`` and ``loss`` for ``paper``.
     alpha : float
         Weight of the past in running means, from 0 and below 1.
-    prior : "proportional", "uniform" or float (K,)
-        Where an adaptive mode begins; weights need not sum to 1.
+    prior : "proportional", "uniform" or float (K,), optional
+        Where an adaptive mode begins, by default in proportion to the rows, and the shares of ``stratified``, by
+        default equal; weights need not sum to 1.
     warmup_steps : int
         Updates 1 to `warmup_steps` collect rewards and leave the prior as it is.
     guard : bool
@@ -71,7 +71,8 @@ class Mixture:
     Raises
     ------
     InputError
-        If an option is none of those allowed, has no effect in this mode, or does not fit the domains.
+        If an option is none of those allowed or does not fit the domains, or a prior, a reward or a reference has no
+        effect in this mode.
 
     Notes
     -----
@@ -87,7 +88,7 @@ class Mixture:
         mode: str = "released",
         reward: str | None = None,
         alpha: float = 0.9,
-        prior: str | ArrayLike = "proportional",
+        prior: str | ArrayLike | None = None,
         warmup_steps: int = 0,
         guard: bool = True,
         reference: ArrayLike | None = None,
@@ -100,13 +101,14 @@ class Mixture:
             raise InputError("no domain has rows, so there is nothing to mix")
         if mode not in MODES:
             raise InputError(f"mode {mode!r} is not one of {', '.join(MODES)}")
-        if not 0 <= alpha < 1:
-            raise InputError(f"alpha {alpha} is out of range; it is at least 0 and below 1")
-        if not _whole(warmup_steps) or warmup_steps < 0:
-            raise InputError(f"warmup_steps {warmup_steps!r} is out of range; it is a whole number from 0")
+        if not isinstance(alpha, int | float | np.floating) or not 0 <= alpha < 1:
+            raise InputError(f"alpha {alpha!r} is out of range; it is at least 0 and below 1")
+        whole("warmup_steps", warmup_steps, 0)
         self.mode, self.reward, self.adapts = mode, reward_for(mode, reward), mode in ADAPTIVE
         self.alpha, self.warmup_steps, self.guard = float(alpha), int(warmup_steps), bool(guard)
         losses = reference_for(self.reward, reference, self._live)
+        if prior is None:
+            prior = {"uniform": "uniform", "stratified": "uniform"}.get(mode, "proportional")
         self._prior = self._shares(prior)
         # Tuples, so that every state can hold them and none can change them.
         self._configuration = {
@@ -123,12 +125,8 @@ class Mixture:
         """The probabilities that an adaptive mode begins with and a static one keeps."""
         if isinstance(prior, str) and prior not in PRIORS:
             raise InputError(f"prior {prior!r} is not one of {', '.join(PRIORS)}, nor one weight for each domain")
-        if self.mode in PRIORS:
-            if not isinstance(prior, str) or prior not in ("proportional", self.mode):
-                raise InputError(f"mode {self.mode!r} takes no prior; use mode 'stratified' for shares of your own")
-            prior = self.mode
-        elif self.mode == "stratified" and isinstance(prior, str):
-            prior = "uniform"
+        if self.mode in PRIORS and not (isinstance(prior, str) and prior == self.mode):
+            raise InputError(f"mode {self.mode!r} takes no prior; use mode 'stratified' for shares of your own")
         if isinstance(prior, str):
             weights = (self.sizes if prior == "proportional" else self._live).astype(np.float64)
         else:
@@ -150,12 +148,12 @@ class Mixture:
         return self._probabilities.copy()
 
     @property
-    def unseen(self) -> NDArray[np.bool_]:
+    def unseen(self) -> Flags:
         """Domains, (K,), that the guard waits for: with rows, and without a reward after the warm-up."""
         waits = self.adapts and self.guard and self.step >= self.warmup_steps
         return self._awaited & ~self._estimates.rewarded & waits
 
-    def wait_for(self, domains: NDArray[np.bool_]) -> None:
+    def wait_for(self, domains: Flags) -> None:
         """Have the guard wait for these domains, (K,), alone; for when others have no rows to draw any more."""
         self._awaited = self._live & domains
 
@@ -178,8 +176,7 @@ class Mixture:
         InputError
             If the step, a shape, a count or a probability is impossible; nothing has changed then.
         """
-        if not _whole(step) or step < 1:
-            raise InputError(f"step {step!r} is out of range; it is a whole number from 1")
+        whole("step", step, 1)
         losses, counts = numbers("losses", losses, len(self.sizes)), numbers("counts", counts, len(self.sizes))
         drawn = self._probabilities if drawn is None else numbers("drawn", drawn, len(self.sizes))
         every("counts", counts, np.isfinite(counts) & (counts >= 0), "it is a finite number of at least 0")
@@ -209,6 +206,11 @@ class Mixture:
         probabilities[self._live] = (1 - len(values) * eps) * (shares / shares.sum()) + eps
         return probabilities
 
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What it was made with, without the sizes of domains, as plain JSON."""
+        return {name: value for name, value in self._configuration.items() if name != "sizes"}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state and the configuration as plain JSON that loses no bit."""
         return {
@@ -237,13 +239,13 @@ class Mixture:
                 raise InputError(
                     f"the state is of a mixture with {name} {was}, but this one has {now}; use the same options"
                 )
-        probabilities = numbers("probabilities", state["probabilities"], len(self.sizes))
-        self._estimates.load_state_dict(state["estimates"])
-        self.step, self.ignored, self._probabilities = int(state["step"]), int(state["ignored"]), probabilities
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+        try:
+            probabilities = numbers("probabilities", state["probabilities"], len(self.sizes))
+            step, ignored = int(state["step"]), int(state["ignored"])
+            self._estimates.load_state_dict(state["estimates"])
+        except (KeyError, TypeError):
+            raise InputError("the state of the mixture is damaged; load another one") from None
+        self.step, self.ignored, self._probabilities = step, ignored, probabilities
 
 
 def _first_difference(there: Any, here: Any) -> tuple[str, str]:

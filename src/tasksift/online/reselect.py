@@ -17,7 +17,8 @@ from tasksift.config import RunConfig
 from tasksift.draw import Budget
 from tasksift.errors import InputError
 from tasksift.line import Say
-from tasksift.online.ranks import Rows, agreed
+from tasksift.online.checks import whole
+from tasksift.online.ranks import Rows
 from tasksift.online.snapshot import (
     BASE,
     Snapshot,
@@ -39,8 +40,6 @@ from tasksift.scores import scored
 from tasksift.selection import Selection
 from tasksift.targets import read_targets
 from tasksift.tune.randomness import own_randomness
-
-__all__ = ["Reselect", "agreed"]
 
 FRESH = ("hidden", "loss", "gradient", "sketch")
 """Representations that change as the model is trained."""
@@ -107,8 +106,8 @@ class Reselect:
     ) -> None:
         if every is None and not at_start:
             raise InputError("every=None without at_start selects never; give a number of steps")
-        if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
-            raise InputError(f"every={every!r} is no number of steps; give a whole number from 1 on, or None")
+        if every is not None:
+            whole("every", every, 1)
         for name in OWN:
             if options.get(name) is not None:
                 raise InputError(f"{name} does not apply to re-selection, which looks at the model in training")

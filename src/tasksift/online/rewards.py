@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasksift.errors import InputError
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from tasksift.online.checks import Flags, Floats, every, numbers, plain
 
 REWARDS = ("loss", "exp_loss", "loss_drop", "excess_loss", "grad_norm")
 """
@@ -71,24 +69,6 @@ def reference_for(reward: str | None, reference: ArrayLike | None, live: Flags) 
     losses = np.where(live, numbers("reference", reference, len(live)), 0.0)
     every("reference", losses, np.abs(losses) <= LARGEST, "it is a finite loss")
     return losses
-
-
-def numbers(name: str, values: ArrayLike, count: int) -> Floats:
-    """Return a copy as float64 (count,), or raise an `InputError` that names what was given."""
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} {values!r} is no list of numbers; give one for each domain") from None
-    if array.shape != (count,):
-        raise InputError(f"{name} has shape {array.shape}; give one number for each of {count} domains")
-    return array
-
-
-def every(name: str, values: Floats, fit: Flags, what: str) -> None:
-    """Raise an `InputError` that names the first domain whose value does not fit, and says what it should be."""
-    if not fit.all():
-        domain = int(np.argmin(fit))
-        raise InputError(f"{name} of domain {domain} is {values[domain]:g}; {what}")
 
 
 class Estimates:
@@ -162,13 +142,6 @@ class Estimates:
         values, losses = (numbers(name, state[name], count) for name in ("values", "losses"))
         rewarded = numbers("rewarded", state["rewarded"], count) > 0
         self.values, self.losses, self.rewarded = np.where(np.isnan(values), -np.inf, values), losses, rewarded
-
-
-def plain(values: Floats) -> list[float | None]:
-    """Return numbers as JSON has them, null for those that are not finite."""
-    objects = values.astype(object)
-    objects[~np.isfinite(values)] = None
-    return list(objects.tolist())
 
 
 def _log(values: Floats) -> Floats:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from tasksift.errors import InputError
+from tasksift.online.checks import Floats, numbers, plain, whole
 from tasksift.online.domains import Domains
-from tasksift.online.layout import Layout, whole
+from tasksift.online.layout import Layout
 from tasksift.online.mixture import Mixture
-from tasksift.online.rewards import plain
-from tasksift.online.stream import Floats, Ints, Stream, Version
+from tasksift.online.stream import Ints, Stream, Version
 
 FORMAT = 1
 
@@ -79,7 +79,7 @@ class OnlineSampler:
         mode: str = "released",
         reward: str | None = None,
         alpha: float = 0.9,
-        prior: Any = "proportional",
+        prior: Any = None,
         warmup_steps: int = 0,
         guard: bool = True,
         reference: Any = None,
@@ -93,10 +93,11 @@ class OnlineSampler:
         whole("batch_size", batch_size, 1)
         whole("ranks", ranks, 1)
         whole("epoch_rows", 1 if epoch_rows is None else epoch_rows, 1)
-        if not 0 <= rank < ranks:
+        whole("rank", rank, 0)
+        if rank >= ranks:
             raise InputError(f"rank {rank} is out of range; with {ranks} ranks it is 0 to {ranks - 1}")
         self.counts = counts or ("exact" if mode == "stratified" else "random")
-        self.batches, self.seed, self.rank, self.delay = batches, seed, rank, delay
+        self.batches, self.seed, self.rank, self.delay, self.epoch_rows = batches, seed, rank, delay, epoch_rows
         self._options: dict[str, Any] = {
             "mode": mode, "reward": reward, "alpha": alpha, "prior": self._by_domain("prior", prior),
             "warmup_steps": warmup_steps, "guard": guard, "reference": self._by_domain("reference", reference),
@@ -121,13 +122,16 @@ class OnlineSampler:
 
     def reset(self) -> None:
         """Go back to the beginning: what follows is what followed at first."""
-        self.mixture = Mixture(self.domains.sizes, **self._options)
-        unit = self.layout.batch_size if self.batches == "single" else 1
-        self._stream = Stream(self.domains, self.seed, exact=self.counts == "exact", unit=unit)
+        self.mixture, self._stream = self._new()
         self.step = self.ignored = self._begun = 0
         self._versions = {0: self._version()}
         self._pending = np.zeros((2, len(self.domains.names)))
         self._losses = np.full(len(self.domains.names), np.nan)
+
+    def _new(self) -> tuple[Mixture, Stream]:
+        unit = self.layout.batch_size if self.batches == "single" else 1
+        stream = Stream(self.domains, self.seed, exact=self.counts == "exact", unit=unit)
+        return Mixture(self.domains.sizes, **self._options), stream
 
     def _version(self) -> Version:
         return Version(self.mixture.probabilities, self.mixture.unseen, self._stream.generation)
@@ -169,7 +173,7 @@ class OnlineSampler:
             raise InputError(
                 f"rows of step {step} are asked for after {self.step} updates and with delay {layout.delay}: call "
                 f"update() after every step ({layout.accumulation} batches of {layout.batch_size} rows here), and give "
-                "the delay that a loader needs which reads ahead, see OnlineSampler"
+                "the delay that a loader needs which reads ahead"
             )
         return self._versions[wanted]
 
@@ -195,12 +199,11 @@ class OnlineSampler:
         tokens : float (n,), optional
             What each mean is over; one by default. The loss of a domain is the mean over all its tokens.
         """
-        rows = _array(rows).astype(np.int64)
+        rows = self._rows(rows)
         losses = _array(losses).astype(np.float64)
         tokens = np.ones(len(rows)) if tokens is None else _array(tokens).astype(np.float64)
         if not len(rows) == len(losses) == len(tokens):
             raise InputError(f"{len(rows)} rows, {len(losses)} losses and {len(tokens)} counts of tokens do not match")
-        self._check_rows(rows)
         numbers = np.isfinite(losses)
         self.ignored += int((~numbers).sum())
         good = numbers & (tokens > 0)
@@ -208,9 +211,15 @@ class OnlineSampler:
         np.add.at(self._pending[0], codes, losses[good] * tokens[good])
         np.add.at(self._pending[1], codes, tokens[good])
 
-    def _check_rows(self, rows: Ints) -> None:
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.domains):
-            raise InputError(f"row {rows.max()} is out of range; the training set has {len(self.domains)} rows")
+    def _rows(self, given: Any) -> Ints:
+        """Rows of the training set that a user names."""
+        rows = np.asarray(given.cpu() if hasattr(given, "cpu") else given).reshape(-1)
+        if len(rows) and rows.dtype.kind not in "iu":
+            raise InputError(f"rows are of type {rows.dtype}; give their numbers, such as numpy.flatnonzero(mask)")
+        wrong = rows[(rows < 0) | (rows >= len(self.domains))]
+        if len(wrong):
+            raise InputError(f"row {wrong[0]} is out of range; the training set has {len(self.domains)} rows")
+        return rows.astype(np.int64)
 
     def update(self, reduce: Callable[[Floats], Floats] | None = None) -> None:
         """End a step: the probabilities follow from what was observed in it.
@@ -221,7 +230,7 @@ class OnlineSampler:
             Adds an array (2, K) up over all ranks and returns the sum to every rank; needed where there are several.
         """
         if self.layout.ranks > 1 and reduce is None and self.mixture.adapts:
-            raise InputError("several ranks must add up what they observed: call update(reduce), see OnlineSampler")
+            raise InputError("several ranks must add up what they observed: call update(tasksift.online.summed)")
         total, counts = self._pending if reduce is None else np.asarray(reduce(self._pending))
         self._losses = np.where(counts > 0, total / np.where(counts > 0, counts, 1), self._losses)
         drawn = self._versions[max(0, self.step - self.layout.delay)].probabilities
@@ -238,10 +247,9 @@ class OnlineSampler:
 
         Domains without a row among them are passed over, and their share goes to the others.
         """
-        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        rows = self._rows(rows)
         if not len(rows):
             raise InputError("no row is left to draw from; a restriction keeps at least one")
-        self._check_rows(rows)
         generation = self._stream.restrict(rows)
         self.mixture.wait_for(self._stream.some)
         self._versions[self.step] = self._versions[self.step]._replace(generation=generation)
@@ -249,10 +257,8 @@ class OnlineSampler:
     @property
     def about(self) -> dict[str, Any]:
         """What kind of mixture this is, as plain JSON."""
-        names = ("batches", "counts", "seed")
-        return {name: getattr(self.mixture, name) for name in ("mode", "reward", "alpha")} | {
-            name: getattr(self, name) for name in names
-        }
+        own = {"batches": self.batches, "counts": self.counts, "seed": self.seed}
+        return {**self.mixture.configuration, **own}
 
     def probabilities(self) -> Floats:
         """Return the present probability of every domain, (K,), in the order of ``domains.names``."""
@@ -294,22 +300,31 @@ class OnlineSampler:
         """
         if not isinstance(state, dict) or state.get("format") != FORMAT or state.keys() != self.state_dict().keys():
             raise InputError("this is no state of an OnlineSampler of this version; begin anew")
-        for name, ours in self._identity().items():
-            theirs = state["identity"].get(name)
-            if theirs != ours:
-                raise InputError(f"the state is of a sampler with other {name} ({theirs}, here {ours}); begin anew")
+        mixture, stream = self._new()
+        try:
+            for name, ours in self._identity().items():
+                theirs = state["identity"].get(name)
+                if theirs != ours:
+                    raise InputError(f"the state is of a sampler with other {name} ({theirs}, here {ours}); begin anew")
+            mixture.load_state_dict(state["mixture"])
+            stream.load(state["stream"])
+            versions = {int(k): self._saved_version(*values) for k, values in state["versions"].items()}
+            step, ignored = int(state["step"]), int(state["ignored"])
+            losses = numbers("losses", state["losses"], len(self.domains.names))
+        except InputError:
+            raise
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise InputError("the state of the sampler is damaged; resume from another checkpoint") from None
+        mixture.wait_for(stream.some)
         self.reset()
-        self.mixture.load_state_dict(state["mixture"])
-        self._stream.load(state["stream"])
-        self.mixture.wait_for(self._stream.some)
-        self.step, self.ignored = int(state["step"]), int(state["ignored"])
-        self._losses = np.array([np.nan if loss is None else loss for loss in state["losses"]])
-        self._versions = {}
-        for k, (probabilities, unseen, generation) in state["versions"].items():
-            mask = np.zeros(len(self.domains.names), dtype=bool)
-            mask[unseen] = True
-            self._versions[int(k)] = Version(np.array(probabilities), mask, generation)
+        self.mixture, self._stream, self._versions, self._losses = mixture, stream, versions, losses
+        self.step, self.ignored = step, ignored
         self._begun = self.step % self.layout.steps
+
+    def _saved_version(self, probabilities: list[float], unseen: list[int], generation: int) -> Version:
+        mask = np.zeros(len(self.domains.names), dtype=bool)
+        mask[unseen] = True
+        return Version(numbers("probabilities", probabilities, len(mask)), mask, generation)
 
     def _identity(self) -> dict[str, Any]:
         layout = self.layout

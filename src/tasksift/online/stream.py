@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.online.checks import Floats
 from tasksift.online.decks import Decks
 from tasksift.online.domains import Domains
 from tasksift.online.drawing import draw_domains
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 

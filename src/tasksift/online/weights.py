@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasksift.draw.sample import systematic, whole_and_rest
 from tasksift.errors import InputError
+from tasksift.online.checks import whole
 from tasksift.online.weighing import LOST, check_rows, check_trainer, scaled, weighing
 
 
@@ -120,7 +121,7 @@ class WeightedLoss:
         return parent.prediction_step(model, _apart(inputs)[0], *args, **kwargs)
 
 
-def resample(weights: ArrayLike, rows: int, seed: int) -> NDArray[np.int64]:
+def resample(weights: ArrayLike, rows: int, seed: int = 0) -> NDArray[np.int64]:
     """Turn weights into copies: each row's number of copies is ``rows * w_i / sum(w)``, rounded down or up by lot.
 
     The lot is systematic (`tasksift.draw.sample.systematic`), so the copies expected of a row are exactly that.
@@ -144,7 +145,12 @@ def resample(weights: ArrayLike, rows: int, seed: int) -> NDArray[np.int64]:
     InputError
         If the weights, the number of rows or the seed are none.
     """
-    w = np.asarray(weights, dtype=np.float64)
+    whole("rows", rows, 1)
+    whole("seed", seed, 0)
+    try:
+        w = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"weights {weights!r} are no numbers; give one for each row") from None
     if w.ndim != 1 or not len(w):
         raise InputError(f"weights are a list of at least one number, not an array of shape {w.shape}")
     bad = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
@@ -152,8 +158,6 @@ def resample(weights: ArrayLike, rows: int, seed: int) -> NDArray[np.int64]:
         raise InputError(f"row {bad[0]} has weight {w[bad[0]]}; weights are finite numbers from 0")
     if not w.any():
         raise InputError("all weights are 0, so there is no row to copy; give at least one a positive weight")
-    if rows < 1 or seed < 0:
-        raise InputError(f"rows is {rows} and seed is {seed}; rows are at least 1 and a seed is a whole number from 0")
     w = w / w.max()  # their sum stays finite
     counts, rest = whole_and_rest(rows * (w / w.sum()))
     counts[systematic(rest, np.random.default_rng(seed))] += 1

@@ -325,6 +325,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     return value if isinstance(value, dict) else None
 
 

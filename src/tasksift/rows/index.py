@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasksift.rows.encode import well_formed
 from tasksift.rows.ids import (
     CHUNK_ROWS,
     DIGEST_BYTES,
@@ -120,7 +121,7 @@ class PoolIndex:
         pyarrow.Table with ``id`` (unique text), ``source`` and ``file`` (dictionaries), ``file_row`` (position in the
         file) and ``tokens`` (null when the rows have no text). Cost: O(k) after the first time.
         """
-        paths = pa.array([path for path, _ in self.files], pa.string())
+        paths = pa.array([well_formed(path) for path, _ in self.files], pa.string())
         ends = np.cumsum([size for _, size in self.files])
         if len(ends) == 1:
             file_codes, file_rows = np.zeros(len(rows), dtype=np.int32), rows

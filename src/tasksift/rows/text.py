@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasksift.errors import InputError
@@ -14,8 +14,10 @@ from tasksift.rows.preference import is_pair, pair
 
 EXAMPLE = "--text-template '{question}\\n{answer}'"
 
+CHATS = ("messages", "conversations", "conversation")
+"""Columns that hold a chat; the first that is there counts."""
+
 _ROLES = dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant") | {"system": "system"}
-_CHATS = ("messages", "conversations", "conversation")
 # Column of the prompt, columns that may follow it in the prompt, columns of the response; the first that exists counts.
 _PAIRS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("instruction", ("input",), ("output",)),
@@ -93,7 +95,7 @@ def _well_formed(turns: list[tuple[str, str]]) -> tuple[Turn, ...]:
 
 
 def _detect(record: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
-    for name in _CHATS:
+    for name in CHATS:
         if record.get(name) is not None:
             turns = _chat(record[name], name, where)
             answers = [k for k, (role, _) in enumerate(turns) if role == "assistant"]
@@ -103,8 +105,7 @@ def _detect(record: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
             for name in responses:
                 if name in record:
                     asked = [to_string(record[column]) for column in (first, *more) if column in record]
-                    prompt = "\n".join(part for part in asked if part)
-                    return [("user", prompt), ("assistant", to_string(record[name]))]
+                    return [("user", join_parts(asked)), ("assistant", to_string(record[name]))]
     for name in _WHOLE:
         if name in record:
             return [("document", to_string(record[name]))]
@@ -136,6 +137,11 @@ def _spoken(content: Any) -> str:
         return to_string(content)
     texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
     return "\n".join(to_string(text) for text in texts if text is not None)
+
+
+def join_parts(parts: Iterable[str]) -> str:
+    """Return the parts of a prompt, such as an instruction and its input, a line each; empty ones are left out."""
+    return "\n".join(part for part in parts if part)
 
 
 def to_string(value: Any) -> str:

@@ -48,6 +48,14 @@ def check_out(out: str | Path, force: bool = False) -> None:
             raise InputError(f"cannot write {out}: no permission to write in the folder {out.parent}")
 
 
+def check_outside(folder: Path, pool: Any) -> None:
+    """Raise an `InputError` if `folder` lies in a folder that is read as a pool, whose next reading would find it."""
+    for item in pool if isinstance(pool, list | tuple) else [pool]:
+        inside = isinstance(item, str | Path) and Path(item).is_dir()
+        if inside and folder.resolve().is_relative_to(Path(item).resolve()):
+            raise InputError(f"cannot write {folder}: it lies in the pool's folder {item}; name a folder elsewhere")
+
+
 def write_rows(files: Sequence[PoolFile], file_index: NDArray[Any], row: NDArray[Any], out: str | Path) -> None:
     """Write the chosen rows to `out`, in exactly the given order; repeats are written again.
 

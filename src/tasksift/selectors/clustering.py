@@ -76,7 +76,7 @@ def cluster(
     k = min(k, len(np.unique(sample, axis=0)))
     # On one thread, as several add up in an order that changes from run to run.
     with progress(f"finding {k} clusters", 0), threadpool_limits(1):
-        fitted = KMeans(k, n_init=1, max_iter=50, random_state=seed, algorithm="lloyd").fit(sample)
+        fitted = KMeans(k, n_init=1, max_iter=50, random_state=seed % 2**32, algorithm="lloyd").fit(sample)
     links = nearest.fit(vectors, fitted.cluster_centers_, progress=progress).links
     assert links is not None
     labels, used = numbered(links.target, order)

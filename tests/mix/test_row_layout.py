@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasksift.errors import InputError
-from tasksift.mix.layout import convert, in_turn, lay_out, unite
+from tasksift.mix.row_layout import convert, in_turn, lay_out, unite
 from tasksift.rows import TextReader
 
 USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tasksift.errors import InputError
 from tasksift.rows.preference import is_pair
-from tasksift.rows.text import TextReader, to_string
+from tasksift.rows.text import CHATS, TextReader, join_parts, to_string
 
 Kind = Literal["messages", "alpaca", "pair", "text"]
 Record = dict[str, Any]
@@ -22,7 +22,6 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 
 ELSEWHERE = "use --format jsonl, which keeps rows as they are"
 
-_CHATS = ("messages", "conversations", "conversation")
 _TOOLS = frozenset({"tool", "tools", "function", "function_call", "observation", "ipython"})
 _MORE = ("tools", "images", "videos", "audios", "history", "system")
 
@@ -49,7 +48,7 @@ def lay_out(record: Mapping[str, Any], reader: TextReader, where: str) -> tuple[
     turns = reader.example(record, where).turns
     if turns and turns[0].role == "document":
         return "text", {"text": turns[0].text}
-    if any(record.get(name) is not None for name in _CHATS):
+    if any(record.get(name) is not None for name in CHATS):
         return "messages", {"messages": [{"role": turn.role, "content": turn.text} for turn in turns]}
     if "instruction" in record and "output" in record:
         return "alpaca", {name: to_string(record.get(name)) for name in COLUMNS["alpaca"]}
@@ -80,8 +79,8 @@ def convert(kind: Kind, record: Record, to: Kind) -> Record:
     if kind == to:
         return record
     if kind == "alpaca":
-        asked = "\n".join(part for part in (record["instruction"], record["input"]) if part)
-        kind, record = "pair", {"prompt": asked, "response": record["output"]}
+        asked = (record["instruction"], record["input"])
+        kind, record = "pair", {"prompt": join_parts(asked), "response": record["output"]}
     if kind == to:
         return record
     if to != "messages" or kind != "pair":
@@ -110,7 +109,7 @@ def _refuse_more(record: Mapping[str, Any], where: str) -> None:
     for name in ("prompt", "response", "completion", "answer"):
         if isinstance(record.get(name), list):
             raise InputError(f"{where}: {name!r} is a list; put its turns into a column 'messages', or {ELSEWHERE}")
-    for name in _CHATS:
+    for name in CHATS:
         for turn in record[name] if isinstance(record.get(name), list) else ():
             if not isinstance(turn, Mapping):
                 continue  # the reader says what is wrong

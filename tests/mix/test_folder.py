@@ -1,0 +1,67 @@
+"""The folder of a mixture: made whole or not at all, and nothing of others touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasksift.errors import InputError
+from tasksift.mix import mix
+
+Row = dict[str, Any]
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+def test_nothing_is_overwritten_and_nothing_of_others_removed(tmp_path: Path, rows: list[Row], contents: Contents):
+    out = tmp_path / "out"
+    mix(rows, out)
+    before = contents(out)
+    with pytest.raises(InputError, match=r"out exists; use --force to replace it"):
+        mix(rows, out)
+    assert contents(out) == before
+    mix(rows, out, shares="uniform", force=True)
+    assert contents(out) != before
+    before = contents(out)
+    with pytest.raises(InputError, match="a preference pair"):
+        mix(
+            [*rows, {"chosen": "a", "rejected": "b", "prompt": "c", "source": "chat"}],
+            out,
+            format="axolotl",
+            force=True,
+        )
+    assert contents(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    for folder in (mine, mine / "thesis.txt"):
+        with pytest.raises(InputError, match=r"is no mixture, so not even --force replaces it"):
+            mix(rows, folder, force=True)
+    (tmp_path / "new.part").mkdir()
+    (tmp_path / "new.part" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"new.part is in the way of the mixture and holds other things"):
+        mix(rows, tmp_path / "new")
+    assert (tmp_path / "new.part" / "thesis.txt").exists()
+
+
+def test_what_a_kill_left_does_not_stop_the_next(tmp_path: Path, rows: list[Row]):
+    part = tmp_path / "out.part"
+    part.mkdir()
+    (part / "mixture.json").write_text('{"made_by": "tasksift mix 1"}')
+    (part / "half.jsonl").write_text("{")
+    mix(rows, tmp_path / "out")
+    assert not (tmp_path / "out" / "half.jsonl").exists()
+    assert not part.exists()
+
+
+def test_a_pool_is_not_written_over(tmp_path: Path, rows: list[Row]):
+    mix(rows, tmp_path / "out")
+    with pytest.raises(InputError, match=r"chat.jsonl, which is read, lies in it"):
+        mix(tmp_path / "out" / "chat.jsonl", tmp_path / "out", force=True)
+    with pytest.raises(InputError, match=r"mixture.jsonl, which is read, lies in it"):
+        mix(rows, tmp_path / "out", shares=str(tmp_path / "out" / "mixture.jsonl"), force=True)
+    with pytest.raises(InputError, match=r"it lies in the pool's folder"):
+        mix(tmp_path / "out", tmp_path / "out" / "again")
