@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tasksift.online.history import HistoryTable, read_history
+from tasksift.online import HistoryTable, read_history
 
 BASE = "proportional"
 COLOURS = {
     "released": "#d55e00", "paper": "#e69f00", "uniform": "#56b4e9", "proportional": "#0072b2", "stratified": "#777777",
+    "released-exact": "#d55e00", "proportional-exact": "#0072b2",
 }  # fmt: skip
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#777777")
 
@@ -45,7 +46,10 @@ def main() -> None:
 
 
 def losses(cells: list[dict[str, Any]], path: Path) -> None:
-    """Held-out loss of every source on the left, its difference to that of the proportional mixture on the right."""
+    """Held-out loss of every source on the left, its difference to that of the proportional mixture on the right.
+
+    Mixtures with exact counts have the colour of the same mixture by chance, and open circles.
+    """
     from matplotlib import pyplot
 
     modes = [mode for mode in COLOURS if any(cell["mode"] == mode for cell in cells)]
@@ -67,7 +71,8 @@ def losses(cells: list[dict[str, Any]], path: Path) -> None:
             mean = [np.mean(each) for each in values]
             spread = [np.std(each, ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0.0 for each in values]
             axis.errorbar(
-                mean, heights, xerr=spread, fmt="o", markersize=3, linewidth=1, color=COLOURS[mode], label=mode
+                mean, heights, xerr=spread, fmt="o", markersize=3, linewidth=1, color=COLOURS[mode], label=mode,
+                markerfacecolor="none" if mode.endswith("-exact") else None,
             )  # fmt: skip
     left.set_yticks(range(len(names)), names, fontsize=7)
     left.set_ylim(-0.8, len(names) - 0.2)

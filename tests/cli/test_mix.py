@@ -53,6 +53,11 @@ def test_clusters(here: Path, tasksift: Callable[..., Any]):
          "--domain-column"),
         (["-o", "out", "--clusters", "some"], "--clusters 'some': it should be a whole number"),
         (["-o", "out", "--seed", "x"], "--seed 'x': it should be a whole number"),
+        (["-o", "out", "--budget", "90001"], "--budget 90001 is more than 1,000 copies of each of the 90 rows"),
+        (["-o", "out", "--clusters", "1001"], "--clusters 1001 is more than 1000, the most domains"),
+        (["-o", "out", "--domain-column", ""], "there is no column ''"),
+        (["-o", "x" * 300], "File name too long"),
+        (["-o", ".", "--force"], "cannot write .: it has no name of its own"),
         (["-o", "out", "--budget", "much"], "--budget 'much': write a number of rows (1000) or a share of"),
         (["-o", "out", "--budget", "5tok"], "--budget 5tok is in tokens"),
         (["-o", "out", "--clusters", "0"], "--clusters 0: ask for a whole number from 1"),
@@ -69,3 +74,17 @@ def test_what_is_refused(here: Path, tasksift: Callable[..., Any], arguments: li
     assert done.err.startswith("tasksift: ")
     assert done.err.count("\n") == 1
     assert [path.name for path in here.iterdir()] == ["pool.jsonl"]
+
+
+def test_names_cannot_speak_to_the_terminal(tmp_path: Path, tasksift: Callable[..., Any], lines: Callable[..., bytes]):
+    names = ["\x1b[2J", "a\nb", "\u202egnp", "数学"]
+    (tmp_path / "pool.jsonl").write_bytes(lines([{"text": name, "source": name} for name in names]))
+    done = tasksift("mix", "pool.jsonl", "-o", "out")
+    assert done.code == 0
+    shown = sorted(line.split(":")[0] for line in done.err.splitlines()[:-1])
+    assert shown == ["\\u202egnp", "\\x1b[2J", "a\\nb", "数学"]
+    assert "there are \\x1b[2J, a b, \\u202egnp" in tasksift("mix", "pool.jsonl", "-o", "more", "--shares", "z=1").err
+
+
+def test_any_seed_serves_clusters(here: Path, tasksift: Callable[..., Any]):
+    assert tasksift("mix", "pool.jsonl", "-o", "out", "--clusters", 2, "--seed", 2**70, "-q").code == 0

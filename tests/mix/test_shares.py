@@ -37,9 +37,9 @@ def test_shares(asked: str, shares: list[float]):
     ("asked", "message"),
     [
         ("equal", "--shares 'equal': write proportional, uniform"),
-        ("a=0.3;b, c=0.7", "write proportional|no number|no row"),
+        ("a=0.3;b, c=0.7", "a has 0.3;b; a share is a number from 0"),
         ("a=", "write proportional"),
-        ("a=x", "a has 'x', which is no number"),
+        ("a=x", "a has x; a share is a number from 0"),
         ("a=-1", "a has -1; a share is a number from 0"),
         ("a=nan", "a has nan; a share is a number from 0"),
         ("a=inf", "a has inf; a share is a number from 0"),
@@ -98,3 +98,21 @@ def test_history_of_other_domains_is_refused(tmp_path: Path):
         find_shares(more, DOMAINS)
     with pytest.raises(InputError, match="no step is logged"):
         find_shares(_run(tmp_path / "none.jsonl", DOMAINS.names, {}), DOMAINS)
+
+
+def test_steps_of_any_size_and_names_once(tmp_path: Path):
+    late = _run(tmp_path / "late.jsonl", ("x", "y"), {2**61: [1, 0], 2**62 - 1: [0.5, 0.5], 2**62 + 5: [0.5, 0.5]})
+    assert late_shares(late, ["x", "y"]) == pytest.approx([0.5, 0.5])
+    twice = _run(tmp_path / "twice.jsonl", ("x", "y"), {1: [0.5, 0.5]})
+    twice.write_text(twice.read_text().replace('"y"', '"x"'))
+    with pytest.raises(InputError, match="it names a domain twice"):
+        late_shares(twice, ["x"])
+    below = _run(tmp_path / "below.jsonl", ("x", "y"), {1: [-0.5, 1.5]})
+    with pytest.raises(InputError, match=r"one of the shares is -0.5; a share is a number from 0"):
+        late_shares(below, ["x", "y"])
+
+
+@pytest.mark.parametrize("weight", ["x", None, 10**400, float("nan"), -1])
+def test_a_share_is_a_number(weight: object):
+    with pytest.raises(InputError, match=r"--shares: a has .*; a share is a number from 0"):
+        find_shares({"a": weight}, DOMAINS)  # type: ignore[dict-item]

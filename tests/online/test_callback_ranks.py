@@ -194,5 +194,5 @@ def test_plain_loaders_of_several_ranks_share_the_stream_of_one(batches, ranks_,
 def test_ranks_that_do_not_add_up_are_refused():
     sampler = OnlineSampler(LABELS, rank=1, ranks=2)
     next(iter(sampler))
-    with pytest.raises(InputError, match=r"call update\(reduce\)"):
+    with pytest.raises(InputError, match=r"call update\(tasksift.online.summed\)"):
         sampler.update()

@@ -70,3 +70,9 @@ def test_what_is_refused(clusters: object):
         find_domains(np.eye(3), clusters=4)
     with pytest.raises(InputError, match="there are 3 vectors and 2 rows"):
         find_domains(np.eye(3), 2, order=np.arange(2))
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5])
+def test_a_seed_is_a_whole_number(seed: object):
+    with pytest.raises(InputError, match=r"seed .* is a whole number from 0"):
+        find_domains(np.eye(3), 2, seed=seed)  # type: ignore[arg-type]

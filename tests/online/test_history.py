@@ -178,3 +178,24 @@ def test_a_folder_in_the_way_is_named(tmp_path):
     (tmp_path / "m.jsonl").mkdir()
     with pytest.raises(InputError, match="cannot write"):
         History(tmp_path / "m.jsonl", DOMAINS, {}).begin(0)
+
+
+def test_a_file_without_a_whole_line_and_a_folder_are_not_replaced(tmp_path):
+    path = tmp_path / "thesis"
+    path.write_text("years of work")  # and no newline
+    with pytest.raises(InputError, match="no record of a mixture"):
+        History(path, DOMAINS, {}).begin(0)
+    assert path.read_text() == "years of work"
+    with pytest.raises(InputError, match="it is a folder; name a file"):
+        History(tmp_path, DOMAINS, {}).begin(0)
+    assert not tmp_path.with_name(tmp_path.name + ".part").exists()
+
+
+@pytest.mark.parametrize("values", [([1], [1] * 3, [1] * 3), ([np.nan] * 3, [1] * 3, [1] * 3), ([1] * 3, [1], [1] * 3)])
+def test_a_line_that_nobody_could_read_again_is_not_written(tmp_path, values):
+    before = write(tmp_path / "m.jsonl", [1])
+    history = History(tmp_path / "m.jsonl", DOMAINS, {"mode": "released"})
+    history.begin(1)
+    with pytest.raises(InputError, match=r"probabilities|losses"):
+        history.append(2, *values)
+    assert (tmp_path / "m.jsonl").read_bytes() == before

@@ -258,6 +258,7 @@ def test_list_1_an_option_that_nothing_reads_is_refused(options, words):
         ([1, 0], {"mode": "stratified", "prior": [0, 1]}, "prior is 0 for every domain that has rows"),
         ([1, 2], {"alpha": 1.0}, r"alpha 1.0 is out of range; it is at least 0 and below 1"),
         ([1, 2], {"alpha": math.nan}, "alpha nan is out of range"),
+        ([1, 2], {"guard": "no"}, "guard 'no' is not True or False"),
         ([1, 2], {"warmup_steps": -1}, "warmup_steps -1 is out of range"),
         ([1, 2], {"warmup_steps": 2.5}, r"warmup_steps 2.5 is out of range"),
         ([1, 2], {"reward": "excess_loss"}, "reward 'excess_loss' needs the reference loss of every domain"),

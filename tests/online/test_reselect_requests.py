@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings(
 BAD = {
     "never": ({"every": None}, "selects never"),
     "zero": ({"every": 0}, "every 0 is out of range"),
-    "half": ({"every": 2.5}, r"every=2\.5 is no number"),
+    "half": ({"every": 2.5}, r"every 2\.5 is out of range"),
     "unknown": ({"breath": 3}, "there is no such option"),
     "checkpoints": ({"checkpoints": "warm"}, "checkpoints does not apply to re-selection"),
     "features": ({"features": "f"}, "features does not apply to re-selection"),

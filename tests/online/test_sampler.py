@@ -1,5 +1,6 @@
 """The stream of rows: exact, complete, and the same whatever reads it."""
 
+import itertools
 import random
 
 import numpy as np
@@ -326,3 +327,12 @@ def test_bad_observations_are_named():
     several = make(ranks=2)
     with pytest.raises(InputError, match="several ranks must add up"):
         several.update()
+
+
+@pytest.mark.parametrize("tokens", [np.inf, np.nan, -1, 0, 1e300])
+def test_an_impossible_number_of_tokens_does_not_stop_the_training(tokens):
+    sampler = OnlineSampler(list("aabb"), batch_size=2, guard=False)
+    rows = list(itertools.islice(sampler, 2))
+    sampler.observe(rows, [1.0, 2.0], [tokens, 1.0])
+    sampler.update()
+    assert sampler.probabilities().sum() == pytest.approx(1)

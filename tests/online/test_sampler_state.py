@@ -133,13 +133,20 @@ def test_what_is_no_state_is_refused_in_one_line(state):  # the published code c
         lambda state: state.update(losses=["x"]),
         lambda state: state["stream"].pop("taken"),
         lambda state: state["mixture"].update(estimates={}),
+        lambda state: state["mixture"].update(probabilities=[2, 0, 0, 0]),
+        lambda state: state.update(step=9),
+        lambda state: state["versions"].update({"0": [[0.25] * 4, [], 7]}),
+        lambda state: state["versions"].update({"0": [[-1, 1, 1, 0], [], 0]}),
+        lambda state: state["stream"].update(rows={}),
+        lambda state: state["stream"].update(taken=[-5] * 4),
+        lambda state: state["stream"].update(expected=[None] * 4),
     ],
 )
 def test_a_damaged_state_is_refused_in_one_line_and_changes_nothing(damage):
     sampler, state = make(), make().state_dict()
     begun = go(sampler, 3)
     damage(state)
-    with pytest.raises(InputError, match=r"damaged|is no list of numbers") as caught:
+    with pytest.raises(InputError, match=r"damaged|is no list of numbers|of domain \d is") as caught:
         sampler.load_state_dict(state)
     assert "\n" not in str(caught.value)
     assert begun + go(sampler, 3) == go(make(), 6)
@@ -151,3 +158,9 @@ def test_a_refused_state_leaves_the_sampler_as_it_was():
     with pytest.raises(InputError):
         sampler.load_state_dict(make(seed=4).state_dict())
     assert begun + go(sampler, 3) == go(make(), 6)
+
+
+def test_numbers_of_numpy_are_plain_in_a_state():
+    sampler = make(seed=np.int64(3), batch_size=np.int32(2), delay=np.uint8(1))
+    state = json.loads(json.dumps(sampler.state_dict()))
+    make(seed=3, batch_size=2, delay=1).load_state_dict(state)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tasksift.errors import InputError
+from tasksift.online import OnlineMixing, OnlineSampler
 from tasksift.online.weighing import check_trainer
 from tasksift.online.weights import WeightedCollator, WeightedLoss
 
@@ -42,7 +43,7 @@ def rows(weights=WEIGHTS, copies=False):
     return datasets.Dataset.from_list(made)
 
 
-def trainer_of(kind, data, folder, *, batch=2, accumulation=2, evaluation=None, **options):
+def trainer_of(kind, data, folder, *, batch=2, accumulation=2, evaluation=None, more=(), **options):
     tokenizer = make_tokenizer()
     tokenizer.pad_token = "<|end|>"
     chosen = {
@@ -54,7 +55,7 @@ def trainer_of(kind, data, folder, *, batch=2, accumulation=2, evaluation=None, 
     }  # fmt: skip
     return kind(
         model=make_llama(), args=trl.SFTConfig(**chosen), train_dataset=data, eval_dataset=evaluation,
-        processing_class=tokenizer, callbacks=[Gradients()],
+        processing_class=tokenizer, callbacks=[Gradients(), *more],
     )  # fmt: skip
 
 
@@ -104,6 +105,16 @@ def test_evaluation_does_not_look_at_weights(tmp_path):
         metrics = trainer_of(kind, rows(), tmp_path, evaluation=data).evaluate()
         found.append([metrics[f"eval_{name}"] for name in ("loss", "entropy", "mean_token_accuracy")])
     np.testing.assert_allclose(found, [found[0]] * 3, rtol=1e-6)
+
+
+def test_a_mixture_sees_losses_without_weights(tmp_path):
+    losses = []
+    for kind, weights in ((trl.SFTTrainer, [1.0] * 6), (WeightedSFT, [1.0] * 6), (WeightedSFT, [5.0, *[1.0] * 5])):
+        sampler = OnlineSampler(list("aabbcc"), seed=1, mode="uniform")
+        trained(kind, rows(weights), tmp_path, batch=3, accumulation=2, more=[OnlineMixing(sampler)])
+        losses.append(sampler.losses)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-5)  # one step, so the weights come too late to matter
 
 
 def test_the_collator_of_trl():

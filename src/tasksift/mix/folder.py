@@ -42,6 +42,10 @@ def _check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None
         path = Path(item.path if isinstance(item, PoolFile) else item)
         if path.resolve().is_relative_to(out.resolve()):
             raise InputError(f"cannot write {out}: {path}, which is read, lies in it; name another folder")
+    _check_place(out, force)
+
+
+def _check_place(out: Path, force: bool) -> None:
     if out.exists() and not force:
         raise InputError(f"{out} exists; use --force to replace it, or name another folder")
     if out.is_symlink() or (out.exists() and not _is_ours(out)):
@@ -49,7 +53,7 @@ def _check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None
 
 
 @contextmanager
-def making(out: Path) -> Iterator[Path]:
+def making(out: Path, force: bool) -> Iterator[Path]:
     """Yield the folder to write in; it becomes `out` at the end, in place of an earlier mixture, or is removed.
 
     Raises
@@ -70,6 +74,7 @@ def making(out: Path) -> Iterator[Path]:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 write_json(part / RECORD, {"made_by": FORMAT})  # what a kill leaves can be told from other folders
                 yield part
+                _check_place(out, force)  # another run may have been quicker
                 if out.is_dir():
                     shutil.rmtree(old, ignore_errors=True)
                     out.rename(old)

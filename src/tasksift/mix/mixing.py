@@ -168,7 +168,7 @@ def mix(
     else:
         parts = [part for part in parts if len(part.rows)]
         reader, wanted = TextReader(text_template), [part.rows for part in parts]
-    with making(out) as folder, taking(read, np.concatenate(wanted), folder.parent, reader) as taken:
+    with making(out, force) as folder, taking(read, np.concatenate(wanted), folder.parent, reader) as taken:
         about = writer.write(folder, out, parts, taken, seed)
         if format == "llama-factory" and taken.irregular:
             say(f"{taken.irregular:,} chats do not go from user to assistant in turn; LLaMA-Factory passes over them")

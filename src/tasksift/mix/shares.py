@@ -92,8 +92,8 @@ def late_shares(path: str | Path, names: Sequence[str]) -> Floats:
     return _normalised(mean[[place[name] for name in names]], f"--shares {path}")
 
 
-def _parse(text: str) -> dict[str, float]:
-    weights: dict[str, float] = {}
+def _parse(text: str) -> dict[str, str]:
+    weights: dict[str, str] = {}
     at = 0
     while at < len(text):
         match = _PAIR.match(text, at)
@@ -101,29 +101,26 @@ def _parse(text: str) -> dict[str, float]:
             raise InputError(
                 f"--shares {text!r}: write proportional, uniform, NAME=0.3,NAME=0.7 or the mixture.jsonl of a run"
             )
-        try:
-            weight = float(match["weight"])
-        except ValueError:
-            raise InputError(f"--shares: {match['name']} has {match['weight']!r}, which is no number") from None
         if match["name"] in weights:
             raise InputError(f"--shares: {match['name']} is given twice; name each domain once")
-        weights[match["name"]] = weight
+        weights[match["name"]] = match["weight"]
         at = match.end()
     return weights
 
 
-def _weighted(weights: Mapping[str, float], domains: Domains) -> Floats:
+def _weighted(weights: Mapping[str, float] | Mapping[str, str], domains: Domains) -> Floats:
     place = {name: k for k, name in enumerate(domains.names)}
     shares = np.zeros(len(place))
     for name, weight in weights.items():
         if name not in place:
             raise InputError(f"--shares: no row is of the domain {name!r}; there are {_listed(domains.names)}")
         try:
-            shares[place[name]] = float(weight)
+            share = float(weight)
         except (TypeError, ValueError, OverflowError):
-            shares[place[name]] = math.nan
-        if not (math.isfinite(shares[place[name]]) and shares[place[name]] >= 0):
+            share = math.nan
+        if not (math.isfinite(share) and share >= 0):
             raise InputError(f"--shares: {name} has {weight}; a share is a number from 0")
+        shares[place[name]] = share
     return _normalised(shares, "--shares")
 
 

@@ -42,14 +42,14 @@ def whole_batch(inputs: Mapping[str, Any], output: Any, *, causal: bool = True) 
     loss, labels = _part(output, "loss"), _labels(inputs, causal)
     if loss is None:
         raise InputError(
-            "the model returns no loss to mix by: it was not given the labels; do without label smoothing and "
-            "compute_loss_func"
+            "the model returns no loss to mix by: it was not given the labels; do without label smoothing, "
+            "compute_loss_func and, outside SFTTrainer, WeightedLoss"
         )
     loss = loss.detach().float().reshape(1)
     tokens = loss.new_ones(1) if labels is None else (labels != IGNORED).sum().float().reshape(1)
     nll = _behind(_part(output, "loss"), "NllLossBackward0")
     # Some models are given that number and take the mean over their own batch all the same.
-    divisor = None if nll is not None and nll._saved_reduction == _MEAN else inputs.get("num_items_in_batch")
+    divisor = None if getattr(nll, "_saved_reduction", None) == _MEAN else inputs.get("num_items_in_batch")
     return Credit(loss if divisor is None else loss * divisor / tokens.clamp(min=1), tokens)
 
 
@@ -89,8 +89,8 @@ def by_example(
         labels, logits = _labels(inputs, causal), _part(output, "logits")
         if labels is None:
             raise InputError(
-                "the model has no labels to tell the losses of examples apart by; do without label smoothing and "
-                "compute_loss_func"
+                "the model has no labels to tell the losses of examples apart by; do without label smoothing, "
+                "compute_loss_func and, outside SFTTrainer, WeightedLoss"
             )
         if logits is None:
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -27,6 +27,13 @@ class Domains:
 
     names: tuple[str, ...]
     codes: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        codes = np.asarray(self.codes)
+        if codes.ndim != 1 or codes.dtype.kind not in "iu" or len(set(self.names)) != len(self.names):
+            raise InputError("domains are names, each once, and one whole number per row; Domains.of makes them")
+        if len(codes) and not 0 <= codes.min() <= codes.max() < len(self.names):
+            raise InputError(f"codes of domains are 0 to {len(self.names) - 1}, not {codes.min()} to {codes.max()}")
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -54,9 +61,11 @@ class Domains:
         """
         if isinstance(labels, str):
             raise InputError(f"{labels!r} is no domain for each row; give a column, such as dataset[{labels!r}]")
+        if isinstance(labels, bytes | Mapping) or not isinstance(labels, Iterable):
+            raise InputError(f"domains of type {type(labels).__name__} name none for each row; give a column")
         texts = []
-        for row, label in enumerate(labels):
-            if label is None or (isinstance(label, float) and label != label):
+        for row, label in enumerate(labels.tolist() if hasattr(labels, "tolist") else labels):
+            if not isinstance(label, str) and _is_missing(label):
                 raise InputError(f"row {row} has no domain; give every row one")
             texts.append(str(label))
         if not texts:
@@ -72,3 +81,9 @@ class Domains:
         place = np.zeros(len(names), dtype=np.int64)
         place[ranked] = np.arange(len(ranked))
         return cls(tuple(names[code] for code in ranked), place[codes])
+
+
+def _is_missing(label: object) -> bool:
+    """Whether this is None, or NaN, NaT or NA, which are not equal to themselves."""
+    same = label == label
+    return label is None or not (isinstance(same, bool | np.bool_) and bool(same))

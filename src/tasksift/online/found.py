@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.online.checks import whole
 from tasksift.online.domains import Domains
 from tasksift.progress import Progress, silent
 from tasksift.represent.store import open_store, read_manifest
@@ -62,6 +63,7 @@ def find_domains(
     InputError
         If `clusters` is not a whole number from 1, or the pool cannot be read.
     """
+    whole("seed", seed, 0)
     if clusters != "auto" and (
         isinstance(clusters, bool) or not isinstance(clusters, int | np.integer) or clusters < 1
     ):

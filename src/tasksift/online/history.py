@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasksift.errors import InputError
+from tasksift.online.checks import every, numbers
 from tasksift.online.domains import Domains
 from tasksift.rows import writing
 
@@ -84,7 +85,10 @@ class History:
             If what is there is no such file, or one of other domains, or the file cannot be written.
         """
         kept: list[bytes] = []
+        if self.path.is_dir():
+            raise InputError(f"cannot write {self.path}: it is a folder; name a file, such as mixture.jsonl")
         if self.path.is_file() and self.path.stat().st_size:
+            number = -1
             for number, (raw, line) in enumerate(_lines(self.path)):
                 if number == 0:
                     names, sizes, _ = _read_head(self.path, line)
@@ -94,6 +98,8 @@ class History:
                     break
                 else:
                     kept.append(raw)
+            if number < 0:
+                raise _damaged(self.path, 0, "it has no whole line")
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             part = self.path.with_name(self.path.name + ".part")
@@ -110,7 +116,16 @@ class History:
             A loss that is no number says that nothing was seen.
         rows : int (K,)
             Rows drawn so far.
+
+        Raises
+        ------
+        InputError
+            If these are not K numbers each, which nobody could read again, or the file cannot be written.
         """
+        count = len(self._head["domains"])
+        shares = numbers("probabilities", probabilities, count)
+        every("probabilities", shares, np.isfinite(shares), "it is a finite number")
+        losses, rows = numbers("losses", losses, count), numbers("rows", rows, count)
         line = {
             "step": int(step),
             "probabilities": _rounded(probabilities),

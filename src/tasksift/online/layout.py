@@ -40,6 +40,7 @@ class Layout:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("accumulation", 1), ("ranks", 1), ("rounds", 1), ("delay", 0)):
             whole(name, getattr(self, name), least)
+            object.__setattr__(self, name, int(getattr(self, name)))  # NumPy's would be in no JSON
 
     @property
     def steps(self) -> int:

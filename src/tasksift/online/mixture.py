@@ -104,6 +104,8 @@ class Mixture:
         if not isinstance(alpha, int | float | np.floating) or not 0 <= alpha < 1:
             raise InputError(f"alpha {alpha!r} is out of range; it is at least 0 and below 1")
         whole("warmup_steps", warmup_steps, 0)
+        if not isinstance(guard, bool):
+            raise InputError(f"guard {guard!r} is not True or False")
         self.mode, self.reward, self.adapts = mode, reward_for(mode, reward), mode in ADAPTIVE
         self.alpha, self.warmup_steps, self.guard = float(alpha), int(warmup_steps), bool(guard)
         losses = reference_for(self.reward, reference, self._live)
@@ -241,6 +243,7 @@ class Mixture:
                 )
         try:
             probabilities = numbers("probabilities", state["probabilities"], len(self.sizes))
+            every("probabilities", probabilities, (probabilities >= 0) & (probabilities <= 1), "it is a share")
             step, ignored = int(state["step"]), int(state["ignored"])
             self._estimates.load_state_dict(state["estimates"])
         except (KeyError, TypeError):

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from tasksift.errors import InputError
-from tasksift.online.checks import Floats, numbers, plain, whole
+from tasksift.online.checks import Floats, every, numbers, plain, whole
 from tasksift.online.domains import Domains
 from tasksift.online.layout import Layout
 from tasksift.online.mixture import Mixture
+from tasksift.online.rewards import LARGEST
 from tasksift.online.stream import Ints, Stream, Version
 
 FORMAT = 1
@@ -54,7 +55,7 @@ class OnlineSampler:
     step : int
         Steps that were ended by `update`.
     ignored : int
-        Losses that were no numbers, and are left out.
+        Losses that were not finite, or above 1e100, and are left out.
 
     Notes
     -----
@@ -97,7 +98,7 @@ class OnlineSampler:
         if rank >= ranks:
             raise InputError(f"rank {rank} is out of range; with {ranks} ranks it is 0 to {ranks - 1}")
         self.counts = counts or ("exact" if mode == "stratified" else "random")
-        self.batches, self.seed, self.rank, self.delay, self.epoch_rows = batches, seed, rank, delay, epoch_rows
+        self.batches, self.seed, self.rank, self.delay, self.epoch_rows = batches, int(seed), rank, delay, epoch_rows
         self._options: dict[str, Any] = {
             "mode": mode, "reward": reward, "alpha": alpha, "prior": self._by_domain("prior", prior),
             "warmup_steps": warmup_steps, "guard": guard, "reference": self._by_domain("reference", reference),
@@ -204,9 +205,9 @@ class OnlineSampler:
         tokens = np.ones(len(rows)) if tokens is None else _array(tokens).astype(np.float64)
         if not len(rows) == len(losses) == len(tokens):
             raise InputError(f"{len(rows)} rows, {len(losses)} losses and {len(tokens)} counts of tokens do not match")
-        numbers = np.isfinite(losses)
-        self.ignored += int((~numbers).sum())
-        good = numbers & (tokens > 0)
+        usable = np.abs(losses) <= LARGEST
+        self.ignored += int((~usable).sum())
+        good = usable & (tokens > 0) & (tokens <= LARGEST)
         codes = self.domains.codes[rows[good]]
         np.add.at(self._pending[0], codes, losses[good] * tokens[good])
         np.add.at(self._pending[1], codes, tokens[good])
@@ -310,6 +311,8 @@ class OnlineSampler:
             stream.load(state["stream"])
             versions = {int(k): self._saved_version(*values) for k, values in state["versions"].items()}
             step, ignored = int(state["step"]), int(state["ignored"])
+            if step not in versions or any(not stream.has(each.generation) for each in versions.values()):
+                raise ValueError
             losses = numbers("losses", state["losses"], len(self.domains.names))
         except InputError:
             raise
@@ -324,7 +327,9 @@ class OnlineSampler:
     def _saved_version(self, probabilities: list[float], unseen: list[int], generation: int) -> Version:
         mask = np.zeros(len(self.domains.names), dtype=bool)
         mask[unseen] = True
-        return Version(numbers("probabilities", probabilities, len(mask)), mask, generation)
+        shares = numbers("probabilities", probabilities, len(mask))
+        every("probabilities", shares, (shares >= 0) & (shares <= 1), "it is a number from 0 to 1")
+        return Version(shares, mask, generation)
 
     def _identity(self) -> dict[str, Any]:
         layout = self.layout

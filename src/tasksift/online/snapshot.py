@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from tasksift.errors import InputError
-from tasksift.represent.checkpoint_files import FORMAT, MOMENTS, RECORD, weight_digest
+from tasksift.represent.checkpoint_files import FORMAT, RECORD, weight_digest
 from tasksift.represent.checkpoints import load_tuned, quiet_peft, read_tuned
 from tasksift.represent.models import Precision, find_model, folder_digest, quiet_loading
-from tasksift.represent.store import file_digest, replace_json
-from tasksift.tune.saving import write_checkpoint
+from tasksift.represent.store import replace_json
+from tasksift.tune.keeping import Step
+from tasksift.tune.saving import describe, write_checkpoint
 from tasksift.tune.settings import BETAS, EPSILON
 
 TUNE, PLAIN, BASE = "tune", "plain", "base"
@@ -212,20 +213,11 @@ def check_moments(model: Any, optimizer: Any, step: int) -> None:
 def _write_record(tune: Path, model: Any, facts: dict[str, Any], step: int, optimizer: Any) -> None:
     # With one checkpoint its weight in LESS is 1 whatever the rate, and 0 (a schedule's ends) would leave it none.
     rate = max((float(group["lr"]) for group in optimizer.param_groups), default=0.0) or 1.0
-    folder = tune / "epoch-1"
-    checkpoint = {
-        "folder": folder.name,
-        "epoch": 1,
-        "step": step,
-        "learning_rate": rate,
-        "loss": math.nan,
-        "weights": weight_digest(folder),
-        "moments": file_digest(folder / MOMENTS),
-    }
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     method = "lora" if is_adapter(model) else "full"
     record = {"format": FORMAT, "model": facts, "settings": {"method": method}}
-    replace_json(tune / RECORD, {**record, "parameters": names, "checkpoints": [checkpoint]})
+    checkpoints = describe(tune, [Step(step, math.nan, rate)])
+    replace_json(tune / RECORD, {**record, "parameters": names, "checkpoints": checkpoints})
 
 
 @contextmanager

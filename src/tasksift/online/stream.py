@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.online.checks import Floats
+from tasksift.online.checks import Floats, every, numbers
 from tasksift.online.decks import Decks
 from tasksift.online.domains import Domains
 from tasksift.online.drawing import draw_domains
@@ -86,6 +86,10 @@ class Stream:
         """Domains, (K,), of which the last restriction leaves rows."""
         return self._decks[self.generation].sizes > 0
 
+    def has(self, generation: int) -> bool:
+        """Say whether a restriction is known."""
+        return generation in self._rows
+
     def drawn(self, step: int) -> bool:
         """Say whether the rows of a step stand ready."""
         return step in self._marks
@@ -158,5 +162,10 @@ class Stream:
             generation: Decks(self._domains, self._seed, None if rows is None else np.array(rows), generation)
             for generation, rows in self._rows.items()
         }
-        taken, served = (np.array(state[name], dtype=np.int64) for name in ("taken", "served"))
-        self._now = Mark(int(state["generation"]), taken, served, np.array(state["expected"]), taken[:0])
+        count = len(self._domains.names)
+        taken, served, expected = (numbers(name, state[name], count) for name in ("taken", "served", "expected"))
+        every("taken", taken, taken >= 0, "it is a number of rows")
+        every("served", served, served >= 0, "it is a number of rows")
+        every("expected", expected, expected >= 0, "it is a number of rows")
+        none = np.empty(0, dtype=np.int64)
+        self._now = Mark(int(state["generation"]), taken.astype(np.int64), served.astype(np.int64), expected, none)

@@ -122,6 +122,7 @@ class PoolIndex:
         file) and ``tokens`` (null when the rows have no text). Cost: O(k) after the first time.
         """
         paths = pa.array([well_formed(path) for path, _ in self.files], pa.string())
+        names = pa.array([well_formed(name) for name in self.source_names], pa.string())
         ends = np.cumsum([size for _, size in self.files])
         if len(ends) == 1:
             file_codes, file_rows = np.zeros(len(rows), dtype=np.int32), rows
@@ -134,7 +135,7 @@ class PoolIndex:
         return pa.table(
             {
                 "id": self._ids(rows),
-                "source": pa.DictionaryArray.from_arrays(source_codes, pa.array(self.source_names, pa.string())),
+                "source": pa.DictionaryArray.from_arrays(source_codes, names),
                 "file": pa.DictionaryArray.from_arrays(file_codes, paths),
                 "file_row": pa.array(file_rows, pa.int64()),
                 "tokens": tokens,

@@ -60,7 +60,7 @@ def write_checkpoint(folder: Path, model: Any, tokenizer: Any, optimizer: Any, s
 def describe(tune: Path, steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Return what the record says of the checkpoints ``epoch-1``, ``epoch-2``, ... of a folder, given all its steps."""
     made: list[dict[str, Any]] = []
-    begin = 0
+    begin = -1
     while (folder := tune / f"epoch-{len(made) + 1}").exists():
         end = _saved_step(folder)
         own = [step for step in steps if begin < step.step <= end]
