@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from outcome import Outcome
 from typer.testing import CliRunner
 
 from tasksift.cli import app
@@ -37,15 +37,6 @@ def make_rows(n: int, seed: int = 0) -> list[Row]:
 def jsonl(rows: list[Row]) -> bytes:
     """Rows as JSON Lines."""
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left: exit code and the two streams."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

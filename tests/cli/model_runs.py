@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from outcome import Outcome
 from small_models import CHATML, docstrings, save
 from typer.testing import CliRunner
 
 import tasksift as ts
-from conftest import Outcome
 from tasksift.cli import app
 from tasksift.rows import TextReader
 from tasksift.rows.example import Example
