@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tasksift.errors import InputError
-from tasksift.online import OnlineMixing, OnlineSampler
 from tasksift.online.weighing import check_trainer
 from tasksift.online.weights import WeightedCollator, WeightedLoss
 
@@ -15,6 +14,8 @@ trl = pytest.importorskip("trl")
 
 from small_models import docstrings, make_llama, make_tokenizer  # noqa: E402
 from trainers import Gradients  # noqa: E402
+
+from tasksift.online import OnlineMixing, OnlineSampler  # noqa: E402
 
 WEIGHTS = (2.0, 1.0, 3.0, 1.0, 1.0, 2.0)
 METRICS = ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens")
