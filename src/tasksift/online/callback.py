@@ -31,7 +31,7 @@ SHOWN = 50
 """Domains whose probabilities go to the Trainer's loggers; the file has all."""
 
 
-class OnlineMixing(TrainerCallback):
+class OnlineMixing(TrainerCallback):  # type: ignore[misc]
     """Has a Trainer draw its training rows from an `OnlineSampler`, and tells the sampler what they gave.
 
     Pass it as ``Trainer(..., callbacks=[OnlineMixing(sampler)])``. The Trainer, the data set and the collator stay as

@@ -77,7 +77,7 @@ def scaled(trainer: Any, batches: Sequence[Mapping[str, Any]]) -> list[dict[str,
         weight, labels = batch.get("weight"), batch.get("labels")
         if weight is None:
             raise InputError(f"a training batch has no weights; {LOST}")
-        if not torch.is_tensor(labels):
+        if labels is None or not torch.is_tensor(labels):
             raise InputError("a training batch has no tensor of labels, so there is no loss to weigh")
         check_rows(len(labels), len(weight))
         counted = labels.reshape(len(weight), -1)[:, first:].ne(IGNORED).sum(1)
