@@ -72,7 +72,7 @@ def fork(rank, port, folder):
         torch.set_num_threads(1)
         os.environ.update(
             RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port), ACCELERATE_USE_CPU="true",
+            MASTER_PORT=str(port), ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1",
         )  # fmt: skip
         for state in (AcceleratorState, GradientState, PartialState):
             state._reset_state()

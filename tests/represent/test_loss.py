@@ -86,7 +86,7 @@ def test_float32_is_enough_for_the_vocabulary_of_a_large_model(dtype):
     logits[2, 5] = 200  # certain and wrong
     logits[3, 10:] = -torch.inf  # tokens that cannot be
     logits = logits.to(dtype)
-    found = scoring._measure(logits, labels).double()
+    found = scoring.measure(logits, labels).double()
     log_p = torch.log_softmax(logits.double(), 1)
     p = log_p.exp()
     expected = torch.stack(
