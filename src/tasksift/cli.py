@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasksift import __version__
+from tasksift.cli_compare import add_compare
 from tasksift.cli_lifelong import add_lifelong
 from tasksift.cli_mix import add_mix
 from tasksift.cli_options import FILTERS, INPUT, KNOBS, OUTPUT, REPRESENTATION, option, with_features
+from tasksift.cli_plan import add_plan
+from tasksift.cli_report import add_report
 from tasksift.cli_tune import add_tune
-from tasksift.config import RunConfig, help_of
+from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 
@@ -87,7 +90,7 @@ def _flag(name: str, text: str, *more: str) -> Any:
 @with_features
 def select(
     pool: Annotated[
-        list[str] | None, typer.Argument(metavar="[POOL]...", help=help_of("pool"), show_default=False)
+        list[str] | None, typer.Argument(metavar="[POOL]...", help=RunConfig.help_of("pool"), show_default=False)
     ] = None,
     target: Annotated[list[str] | None, option("target", INPUT, "FILE", "--target", "-t")] = None,
     vectors: Annotated[str | None, option("vectors", INPUT, "PATH")] = None,
@@ -183,7 +186,7 @@ def select(
 @app.command()
 @with_features
 def embed(
-    pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
+    pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=RunConfig.help_of("pool"), show_default=False)],
     text_template: Annotated[str | None, option("text_template", INPUT, "TEXT")] = None,
     source_column: Annotated[str | None, option("source_column", INPUT, "NAME")] = None,
     out: Annotated[
@@ -265,9 +268,12 @@ def demo(
         run_demo(out, progress=progress, say=typer.echo, as_json=as_json)
 
 
+add_compare(app, _answering, lambda quiet: _voices(quiet))
 add_tune(app, _answering, lambda quiet: _voices(quiet))
 add_lifelong(app, _answering, lambda quiet: _voices(quiet))
 add_mix(app, _answering, lambda quiet: _voices(quiet))
+add_plan(app, _answering, lambda quiet: _voices(quiet))
+add_report(app, _answering, lambda quiet: _voices(quiet))
 
 
 def _voices(quiet: bool) -> tuple[Progress, Callable[[str], None]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tasksift.cli_options import INPUT, OUTPUT, number, option, own
-from tasksift.config import help_of
+from tasksift.config import RunConfig
 from tasksift.errors import InputError
 
 MIXTURE = "Mixture"
@@ -26,7 +26,7 @@ def add_mix(
 
     @app.command()
     def mix(
-        pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
+        pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=RunConfig.help_of("pool"), show_default=False)],
         domain_column: Annotated[
             str | None, own(INPUT, "NAME", "Column that names each row's domain; by default its source.")
         ] = None,

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from tasksift.config import RunConfig, help_of, option_name
+from tasksift.checked import Checked, option_name
+from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 
@@ -43,13 +44,15 @@ METAVARS = {
 SHORT = {"representation": "-r"}
 
 
-def option(field: str, panel: str, metavar: str, *names: str) -> Any:
-    """An option for a field of the configuration; the help ends with its default, if that is a name or a number."""
-    default = RunConfig.model_fields[field].default
+def option(field: str, panel: str, metavar: str, *names: str, config: type[Checked] = RunConfig) -> Any:
+    """An option for a field of a configuration; the help ends with its default, if that is a name or a number."""
+    default = config.model_fields[field].get_default(call_default_factory=True)
+    if isinstance(default, list):
+        default = ",".join(map(str, default))
     value = f"{default:g}" if isinstance(default, float) else str(default)
     shown = f" [{value}]" if type(default) in (str, int, float) and value else ""
     return typer.Option(
-        *(names or (option_name(field),)), metavar=metavar, help=help_of(field) + shown, rich_help_panel=panel,
+        *(names or (option_name(field),)), metavar=metavar, help=config.help_of(field) + shown, rich_help_panel=panel,
         show_default=False,
     )  # fmt: skip
 

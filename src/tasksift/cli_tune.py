@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tasksift.cli_options import INPUT, OUTPUT, number, option, own
-from tasksift.config import help_of
+from tasksift.config import RunConfig
 from tasksift.errors import InputError
 
 TRAINING, ADAPTERS = "Training", "Adapters"
@@ -26,7 +26,9 @@ def add_tune(
 
     @app.command()
     def tune(
-        pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=help_of("pool"), show_default=False)],
+        pool: Annotated[
+            list[str], typer.Argument(metavar="POOL...", help=RunConfig.help_of("pool"), show_default=False)
+        ],
         model: Annotated[
             str | None, own(INPUT, "NAME", "Folder or hub name of the causal language model to train.")
         ] = None,

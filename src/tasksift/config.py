@@ -6,10 +6,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 
 AUTO = "auto"
@@ -119,56 +117,6 @@ class RunConfig(FeatureConfig):
             raise ValueError("--target-vectors needs --vectors, made by the same model")
         return self
 
-    @classmethod
-    def create(cls, **values: Any) -> RunConfig:
-        """Validate values given by name; the first fault is raised as an `InputError` of one line."""
-        try:
-            return cls(**{name: value for name, value in values.items() if value is not None})
-        except ValidationError as error:
-            faults = error.errors()
-            fault = faults[0]
-            name = str(fault["loc"][0]) if fault["loc"] else ""
-            text = fault["msg"].removeprefix("Value error, ")
-            shown = " ".join(repr(fault["input"]).split())
-            shown = shown if len(shown) <= 80 else shown[:77] + "..."
-            if fault["type"] == "extra_forbidden":
-                text = f"{option_name(name)} {shown}: there is no such option; there are {', '.join(cls.model_fields)}"
-            elif name:
-                # A field of two types has a fault for each of them.
-                ways = [each["msg"].split(", unable")[0] for each in faults if each["loc"][:1] == fault["loc"][:1]]
-                text = " or ".join(way.removeprefix("Input should be ") for way in dict.fromkeys(ways))
-                text = f"{option_name(name)} {shown}: it should be {text}"
-            raise InputError(text) from None
-
-    @classmethod
-    def load(cls, path: str | Path) -> RunConfig:
-        """Read a configuration that `dump` wrote."""
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read the configuration {path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: not UTF-8, so not a configuration; name a config.yaml of a run") from None
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-            raise InputError(f"{path}: a configuration is a mapping of option names to values")
-        try:
-            return cls.create(**values)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-
-    def dump(self) -> str:
-        """The configuration as YAML, with every default spelled out."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
-
-
-def option_name(field: str) -> str:
-    """The command line's name of a configuration field."""
-    if field == "parameters":
-        return "--set"
-    return field.upper() if field == "pool" else "--" + field.replace("_", "-")
-
 
 def _setting(text: Any) -> tuple[str, str]:
     """Read NAME=VALUE."""
@@ -176,8 +124,3 @@ def _setting(text: Any) -> tuple[str, str]:
     if not (name.strip() and sign):
         raise ValueError(f"--set {text} is not of the form NAME=VALUE, such as --set folds=5")
     return name.strip(), value.strip()
-
-
-def help_of(field: str) -> str:
-    """The help text of a configuration field: its docstring, on one line."""
-    return " ".join((RunConfig.model_fields[field].description or "").split())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from tasksift.checked import Checked
 
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if hasattr(value, "__fspath__") else value)]
 
@@ -13,10 +15,8 @@ TARGET_SIDE = frozenset({"target_prompt", "target_objective", "beta"})
 """Fields that say what is computed for targets; the pool's vectors are the same whatever they say."""
 
 
-class FeatureConfig(BaseModel):
+class FeatureConfig(Checked):
     """How rows become vectors. Which fields a representation takes is said in `tasksift.represent.REPRESENTATIONS`."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
 
     representation: str | None = None
     """What is computed for each row: tfidf, encoder, endpoint, hidden, loss, gradient or sketch; by default what the

@@ -5,8 +5,9 @@ The selector is told about the others only, and what it says of them is translat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import tee
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tasksift.progress import Progress
 from tasksift.rows import Example, PoolFile, TextReader, iter_examples
 from tasksift.rows.index import PoolIndex
 from tasksift.selectors.contract import Context, Margins, Planner, Texts
+from tasksift.transport.sweep import Lists
 from tasksift.vectors import Vectors
 from tasksift.workspace import Workspace
 
@@ -150,7 +152,10 @@ class LeaveOut:
         def plan(budget: int) -> Plan:
             found = planner(budget)
             links = None if found.links is None else replace(found.links, row=kept[found.links.row])
-            return replace(found, ids=kept[found.ids], links=links)
+            searched = found.searched
+            if searched is not None:
+                searched = partial(_widened, searched, kept)
+            return replace(found, ids=kept[found.ids], links=links, searched=searched)
 
         return plan
 
@@ -168,3 +173,8 @@ class LeaveOut:
         """The kept rows, written to a file block by block and mapped."""
         assert self.kept is not None
         return vectors.copy(self.kept, Path(self.work.folder) / f"kept-{name}.npy")
+
+
+def _widened(searched: Callable[[], tuple[Lists, float]], kept: Int) -> tuple[Lists, float]:
+    lists, known = searched()
+    return replace(lists, ids=[kept[ids] for ids in lists.ids]), known

@@ -31,6 +31,8 @@ from tasksift.planning import plan_and_draw
 from tasksift.presets import get_preset
 from tasksift.progress import Progress
 from tasksift.record import record_table
+from tasksift.report.basis import Basis
+from tasksift.report.selection import selection_report
 from tasksift.represent import Embedder
 from tasksift.represent.opening import TFIDF_DIM, open_embedder, say_usage
 from tasksift.represent.vectors_file import unit_length
@@ -66,6 +68,8 @@ class Line:
     files, target_files, test_files : list of PoolFile
     work : Workspace
         Where whatever is computed is kept until the run is done.
+    report : bool
+        Whether the data of a report are made.
     """
 
     def __init__(
@@ -77,7 +81,10 @@ class Line:
         work: Workspace,
         progress: Progress,
         say: Say,
+        *,
+        report: bool = False,
     ) -> None:
+        self.report = report
         self.config, self.files, self.target_files, self.work = config, files, target_files, work
         self.test_files = test_files
         self.preset = get_preset(config.preset)
@@ -128,11 +135,12 @@ class Line:
         left_out.duplicates(context.pool, context.keys)
         for line in left_out.said():
             self._note(line)
+        told = left_out.narrow(context)
         if config.task_weights is None:
-            planner = self.selector.prepare(left_out.narrow(context), self.parameters)
+            planner = self.selector.prepare(told, self.parameters)
         else:
             assert targets.shares is not None
-            planner = prepare_each(self.selector, left_out.narrow(context), self.parameters, targets.shares)
+            planner = prepare_each(self.selector, told, self.parameters, targets.shares)
         plan, table, drawn = plan_and_draw(
             config, left_out.widen(planner), index, features, left_out.kept_rows, self.progress
         )
@@ -147,7 +155,15 @@ class Line:
         )  # fmt: skip
         manifest["selection"] = summarize(record, drawn.method, config)
         kept = [text[:TARGET_CHARACTERS] for text in texts] or [f"target vector {k}" for k in range(len(targets.tasks))]
-        return Selection(asked, plan, table, record, kept, manifest, self.files, left_out.table(), tasks)
+        selection = Selection(asked, plan, table, record, kept, manifest, self.files, left_out.table(), tasks)
+        if self.report:
+            pool, target = (told.pool, told.target) if self.selector.needs_features else (None, None)
+            known = (told.order, pool, target, told.keys, texts)
+            basis = Basis(index, left_out.kept, *known, self.parameters, config.seed)
+            with self.progress("making the report", 0):
+                selection = replace(selection, report=selection_report(selection, basis))
+        # Otherwise everything that was searched would live as long as the selection.
+        return replace(selection, plan=replace(plan, searched=None))
 
     def _note(self, text: str) -> None:
         self.notes.append(text)

@@ -106,7 +106,7 @@ def run(
         resumed = work_folder(out).is_dir()
         work = Workspace(work_folder(out))
         try:
-            selection = Line(config, files, targets, tests, work, progress, say).run()
+            selection = Line(config, files, targets, tests, work, progress, say, report=True).run()
             with progress("writing", 0):
                 publish(selection, out, force=force, work=work, key=key)
             written = json.loads((run_folder(out) / "manifest.json").read_text(encoding="utf-8"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+
+if TYPE_CHECKING:
+    from tasksift.transport.sweep import Lists
 
 Kind = Literal["mass", "score", "similarity", "logprob", "quota"]
 DrawName = Literal["systematic", "multinomial", "top", "gumbel", "apportion"]
@@ -78,6 +82,9 @@ class Plan:
         Everything else worth keeping in the manifest: certificate, bandwidth, prefetch, counts.
     path : dict of str to float64 (b,) or None
         The regularisation path, breakpoint by breakpoint (TSDS): ``breadth`` and ``alpha``.
+    searched : callable or None
+        Returns the neighbour lists, of pool rows, from which plans of other breadths follow, and the largest breadth
+        for which their weights are known; beyond it they are guessed (TSDS, until the plan is written).
     """
 
     kind: Kind
@@ -93,6 +100,7 @@ class Plan:
     task: NDArray[np.int64] | None = None
     info: dict[str, Any] = field(default_factory=dict)
     path: dict[str, NDArray[np.float64]] | None = None
+    searched: Callable[[], tuple[Lists, float]] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

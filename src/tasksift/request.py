@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tasksift.config import AUTO, RunConfig, help_of, option_name
+from tasksift.checked import option_name
+from tasksift.config import AUTO, RunConfig
 from tasksift.draw import Budget
 from tasksift.draw.budget import parse_limit
 from tasksift.draw.limits import check_limits
@@ -118,7 +119,7 @@ def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFil
     if "scores" in selector.needs and not files:
         raise InputError(f"{name} needs a number of each row, and there are only vectors; name the pool's files")
     if "scores" in selector.needs and config.score_column is None and not scored(config):
-        raise InputError(f"{name} needs --score-column: {help_of('score_column')}")
+        raise InputError(f"{name} needs --score-column: {RunConfig.help_of('score_column')}")
     if config.task_weights is not None and "target" not in selector.needs:
         raise InputError(f"--task-weights does not apply to {name}, which looks at no target; leave it out")
     for field in ("task_weights", "task_column"):

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
+from tasksift.report.page import render
+from tasksift.report.selection import page_data, selection_report
 from tasksift.represent.store import file_digest
 from tasksift.rows import PoolFile, check_out, write_rows, writing
-from tasksift.selection import Selection, open_run
+from tasksift.selection import REPORT, Selection, open_run
 from tasksift.workspace import Workspace
 
 KEPT = frozenset(
@@ -26,6 +28,8 @@ KEPT = frozenset(
         "manifest.json",
         "path.parquet",
         "plan.parquet",
+        "report.html",
+        REPORT,
         "selection.parquet",
         "targets.parquet",
         "transport.parquet",
@@ -138,8 +142,12 @@ def _write_all(selection: Selection, out: Path, folder: Path) -> None:
     if path is not None:
         _write_table(pa.table(dict(path)), folder / "path.parquet")
     manifest = {**selection.manifest, "output": {"file": out.name, "digest": file_digest(staged)}}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "config.yaml").write_text(selection.config.dump(), encoding="utf-8")
+    _write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    config = selection.config.dump()
+    _write_text(folder / "config.yaml", config)
+    report = selection.report or selection_report(selection)
+    _write_text(folder / REPORT, json.dumps(report, ensure_ascii=False, separators=(",", ":")) + "\n")
+    _write_text(folder / "report.html", render(page_data(report, manifest, config)))
 
 
 def _write_output(selection: Selection, staged: Path) -> None:
@@ -185,3 +193,7 @@ def _unmark(out: Path) -> None:
 
 def _write_table(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

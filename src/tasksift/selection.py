@@ -25,6 +25,9 @@ from tasksift.selectors import SELECTORS
 if TYPE_CHECKING:
     import pandas as pd
 
+REPORT = "report_data.json"
+"""What a run folder keeps for its report."""
+
 
 @dataclass(frozen=True)
 class Pull:
@@ -81,6 +84,8 @@ class Selection:
         Where the rows are; empty for vectors without rows.
     left_out : pyarrow.Table or None
         The pool rows that were left out before anything was selected, with the reason; None where none were to be.
+    report : dict or None
+        The data of the run's report, where one was made; see `tasksift.report.selection`.
     """
 
     config: RunConfig
@@ -92,6 +97,7 @@ class Selection:
     files: list[PoolFile]
     left_out: pa.Table | None = None
     tasks: list[str] | None = None
+    report: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return int(self.copies.sum())
@@ -192,7 +198,7 @@ class Selection:
         )
         record = record_table(self.plan, self.plan_table, drawn, meaning_of(self.config), self.tasks)
         manifest = {**self.manifest, "selection": summarize(record, drawn.method, config)}
-        return replace(self, config=config, record=record, manifest=manifest)
+        return replace(self, config=config, record=record, manifest=manifest, report=None)
 
     def write(self, out: str | Path, *, force: bool = False) -> None:
         """Write the training file, and ``<out>.run`` with the record beside it.
@@ -226,6 +232,8 @@ def open_run(folder: str | Path) -> Selection:
         tasks = shown["task"].to_pylist() if "task" in shown.column_names else None
         links, path = _read_links(folder / "transport.parquet"), _read_path(folder / "path.parquet")
         left_out = pq.read_table(folder / "left_out.parquet") if (folder / "left_out.parquet").exists() else None
+        data = folder / REPORT
+        report = json.loads(data.read_text(encoding="utf-8")) if data.exists() else None
         facts = manifest["plan"]
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         if isinstance(error, InputError):
@@ -249,7 +257,7 @@ def open_run(folder: str | Path) -> Selection:
     # As they were then: explaining and drawing need none of them, and writing checks that they are still the same.
     paths = [file["path"] for file in manifest["pool"]["files"]] if manifest["pool"]["on_disk"] else []
     files = [PoolFile(path, *(file_format(path) or ("hf", None))) for path in paths]
-    return Selection(config, plan, plan_rows, record, targets, manifest, files, left_out, tasks)
+    return Selection(config, plan, plan_rows, record, targets, manifest, files, left_out, tasks, report)
 
 
 def meaning_of(config: RunConfig) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outcome import Outcome
+from command_outcome import Outcome
 from typer.testing import CliRunner
 
 from tasksift.cli import app

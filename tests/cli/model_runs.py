@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from outcome import Outcome
+from command_outcome import Outcome
 from small_models import CHATML, docstrings, save
 from typer.testing import CliRunner
 

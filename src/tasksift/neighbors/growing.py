@@ -119,14 +119,14 @@ class GrowingLists:
             return False
         ends = np.array([total[-1] for total in lists.cumulative])
         first = int(np.argmin(ends))
-        guessed = self._guessed()
+        guessed = self.guessed()
         breadth = solve(guessed)
         if self.depth[first] == len(self.found[first].ids):
             shorter = self.length
             self._grow(lists)
             if self.length == shorter or len(self.found[first].ids) == self.depth[first]:
                 return False
-            guessed = self._guessed()
+            guessed = self.guessed()
             breadth = solve(guessed)
         have = np.array([len(found.ids) for found in self.found])
         goal = guessed.limit if breadth is None else breadth
@@ -139,7 +139,7 @@ class GrowingLists:
         self._weigh()
         return True
 
-    def _guessed(self) -> Lists:
+    def guessed(self) -> Lists:
         """The lists as far as they were searched; a weight that is not known yet is guessed from the last known."""
         weights = []
         for found, depth in zip(self.found, self.depth, strict=True):

@@ -76,19 +76,46 @@ class ChatTokens:
         template = PLAIN if self.template is None else blake2b(self.template.encode(), digest_size=16).hexdigest()
         return {"tokenizer": digest, "chat_template": template, "max_length": self.max_length, "score": self.score}
 
-    def encode(self, example: Example) -> Tokens:
+    def encode(self, example: Example, *, last: bool = False) -> Tokens:
         """Return the tokens of an example.
+
+        Parameters
+        ----------
+        last : bool
+            Score its last answer (or document) only, whatever else is scored otherwise.
 
         Raises
         ------
         InputError
             If the chat template refuses the conversation; the message names the row.
         """
-        return self.encode_turns(example.turns, example.where)
+        return self.encode_turns(example.turns, example.where, last=last)
 
-    def encode_turns(self, turns: Sequence[Turn], where: str) -> Tokens:
-        """Return the tokens of a conversation; `where` names its file and row."""
-        if self.template is None or not turns or any(turn.role == "document" for turn in turns):
+    def prompt(self, example: Example, room: int) -> NDArray[np.int64]:
+        """Return the tokens after which the response of an example begins, int64 (length,).
+
+        Of a prompt that leaves less than `room` tokens of the maximal length, the beginning is cut.
+        """
+        turns = example.turns[:-1] if example.response else example.turns
+        if self._is_plain(turns):
+            text = self._plain(turns)[0]
+            text += "\n" if text else ""
+            start = self._start if text else []
+        else:
+            text, start = self._laid_out(_merged(turns), example.where, ask=True)[1], []
+        ids = np.array(start + self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], np.int64)
+        skip = len(ids) - max(1, self.max_length - room)
+        if skip > 0:
+            ids = ids[skip:]
+            ids[: len(self._start)] = self._start
+        return ids
+
+    def _is_plain(self, turns: Sequence[Turn]) -> bool:
+        return self.template is None or not turns or any(turn.role == "document" for turn in turns)
+
+    def encode_turns(self, turns: Sequence[Turn], where: str, *, last: bool = False) -> Tokens:
+        """Return the tokens of a conversation; `where` names its file and row, `last` is as in `encode`."""
+        if self._is_plain(turns):
             text, spans = self._plain(turns)
             start = self._start if text else []
         else:
@@ -97,12 +124,12 @@ class ChatTokens:
         coded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         ids = np.array(start + coded["input_ids"], dtype=np.int64)
         scored = np.ones(len(ids), dtype=bool)
-        if self.score == "response":
+        if self.score == "response" or last:
             scored[:] = False
             offsets = np.array(coded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
             begin, end = offsets.T
-            for first, last in spans:
-                scored[len(start) :] |= (end > first) & (begin < last) & (end > begin)
+            for left, right in spans[-1:] if last else spans:
+                scored[len(start) :] |= (end > left) & (begin < right) & (end > begin)
         scored[:1] = False
         return self._cut(ids, scored)
 
@@ -131,15 +158,7 @@ class ChatTokens:
         return text, spans
 
     def _chat(self, turns: list[dict[str, str]], where: str) -> tuple[str, list[tuple[int, int]]]:
-        try:
-            whole = self._render(turns, where)
-        except InputError:
-            if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
-                raise
-            # Templates without system turns: what it says opens the first question.
-            first = {"role": "user", "content": f"{turns[0]['content']}\n{turns[1]['content']}"}
-            turns = [first, *turns[2:]]
-            whole = self._render(turns, where)
+        turns, whole = self._laid_out(turns, where)
         spans, at = [], 0
         for k, turn in enumerate(turns):
             if turn["role"] != "assistant" or not turn["content"].strip():
@@ -159,6 +178,20 @@ class ChatTokens:
                 spans.append((found, found + len(turn["content"].strip())))
             at = spans[-1][1]
         return whole, spans
+
+    def _laid_out(
+        self, turns: list[dict[str, str]], where: str, *, ask: bool = False
+    ) -> tuple[list[dict[str, str]], str]:
+        """Render turns as the template can, and return them as they were rendered, too."""
+        try:
+            return turns, self._render(turns, where, ask=ask)
+        except InputError:
+            if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
+                raise
+            # Templates without system turns: what it says opens the first question.
+            first = {"role": "user", "content": f"{turns[0]['content']}\n{turns[1]['content']}"}
+            turns = [first, *turns[2:]]
+            return turns, self._render(turns, where, ask=ask)
 
     def _render(self, turns: list[dict[str, str]], where: str, *, ask: bool = False) -> str:
         from jinja2.exceptions import TemplateError

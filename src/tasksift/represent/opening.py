@@ -7,7 +7,8 @@ from functools import cache, partial
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from tasksift.config import help_of, option_name
+from tasksift.checked import option_name
+from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 from tasksift.represent import REPRESENTATIONS, Embedder
@@ -48,7 +49,7 @@ def resolve(config: FeatureConfig, default: str, more: frozenset[str] = frozense
             raise InputError(f"{option_name(field)} does not apply to --representation {name}; leave it out")
     for need in filter(None, (about.needs, "model" if name == "endpoint" else None)):
         if getattr(config, need) is None and not (need == "model" and config.checkpoints):
-            raise InputError(f"--representation {name} needs {option_name(need)}: {help_of(need)}")
+            raise InputError(f"--representation {name} needs {option_name(need)}: {RunConfig.help_of(need)}")
     if config.checkpoints is not None and config.revision is not None:
         raise InputError("--revision does not apply with --checkpoints, which know their model; leave it out")
     found: dict[str, Any] = {"representation": name}

@@ -257,7 +257,13 @@ class Problem:
                 "prefetch": self.lists.length,
             },
             path={"breadth": path.breadth, "alpha": path.critical_alpha(scale)},
+            searched=self._searched,
         )
+
+    def _searched(self) -> tuple[Lists, float]:
+        """The lists as far as they were searched, of pool rows; and the breadth that they determine for certain."""
+        lists, rows = self.lists.guessed(), self.lists.groups.representative
+        return replace(lists, ids=[rows[ids] for ids in lists.ids]), self.lists.lists().limit
 
     def _info(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,1 @@
+"""The benchmark of selection quality: what training on each selection is worth."""

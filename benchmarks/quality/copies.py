@@ -1,0 +1,66 @@
+"""Near-copies: what is a selection worth when 1 % of the rows are copied many times, with small edits?
+
+Every pool is compared by itself: the same small decoder, the same targets, selections of 1 % of the clean pool's rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from near_copies import write_copies
+
+from tasksift.evaluate.compare import compare
+from tasksift.progress import bars
+
+ARMS = {"tsds": "preset=tsds", "knn-uniform": "preset=tsds-uniform", "nearest": "preset=nearest"}
+ARMS["round-robin"] = "preset=round-robin"
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with targets/")
+    parser.add_argument("--pool", type=Path, required=True, help="parquet: the clean pool, such as finetuning.py made")
+    parser.add_argument("--base", type=Path, required=True, help="folder that base.py wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--factors", default="0,100,1000", help="copies of each row that is copied")
+    parser.add_argument("--targets", default="gsm8k,nl2bash,commonsense_qa")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--length", type=int, default=64, help="tokens of a row")
+    parser.add_argument("--held-out", type=int, default=100)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    for factor in map(int, args.factors.split(",")):
+        compared = run(args, factor)
+        print(f"x{factor}: {len(compared.cells)} cells, {compared.left} trainings left, failed: {compared.failed}")
+
+
+def run(args: argparse.Namespace, factor: int):
+    """Copy 1 % of the rows `factor` times, and compare on that pool."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = pq.read_metadata(args.pool).num_rows
+    budget = round(0.01 * rows)
+    pool = args.pool
+    if factor:
+        pool = args.out / f"pool-x{factor}.parquet"
+        if not pool.exists():
+            write_copies(args.pool, pool, np.random.default_rng(0).permutation(rows)[:budget], factor, 0)
+    names = args.targets.split(",")
+    return compare(
+        pool,
+        [args.data / "targets" / f"{name}.dev.jsonl" for name in names],
+        [args.data / "targets" / f"{name}.test.jsonl" for name in names],
+        out=args.out / f"x{factor}", task_names=names, presets="random",
+        arm=[f"{name}: {options}" for name, options in ARMS.items()], without="full", budgets=[budget],
+        seeds=[int(seed) for seed in args.seeds.split(",")], max_held_out=args.held_out, model=str(args.base),
+        method="full", learning_rate=1e-3, epochs=1, batch_size=8, max_length=args.length, dtype="bfloat16", choices=False,
+        device=args.device, workers=args.workers, progress=bars, say=print,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

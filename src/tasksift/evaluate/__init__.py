@@ -1,0 +1,1 @@
+"""Evidence: selectors compared by training, the compute planned, runs scored."""

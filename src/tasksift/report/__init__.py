@@ -1,0 +1,1 @@
+"""The HTML reports: their data, and the page that shows them."""

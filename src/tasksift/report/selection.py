@@ -1,0 +1,258 @@
+"""The data of the report of a selection, made while the features of the run are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasksift.plan import Plan
+from tasksift.report.basis import Basis, spread
+from tasksift.report.coverage import coverage
+from tasksift.report.glance import glance
+from tasksift.report.histograms import edges_of, shares
+from tasksift.report.layout_map import layout_map
+from tasksift.report.near_copies import near_copies
+from tasksift.report.nearness import distances, measure
+from tasksift.report.ranking_path import ranking_path
+from tasksift.report.regularisation import regularisation
+from tasksift.report.showable import cut, showable
+from tasksift.report.sources import Sources
+from tasksift.report.texts import Place, still_there, texts_at
+from tasksift.rows import TextReader
+from tasksift.rows.ids import rank_names
+from tasksift.selection import Selection, open_run
+
+Int = NDArray[np.int64]
+
+FIRST, OTHERS = 20, 40
+"""Rows that are shown as samples: the first, and others spread over the ranks."""
+
+SHORT = 160
+"""Characters of a text on the map."""
+
+FILES = 100
+"""Files of the pool and of the targets that the manifest on the page names."""
+
+
+def report_of_run(run: Path) -> dict[str, Any]:
+    """Return the data of a finished run's page, from its folder.
+
+    A run that has no report data (an older one) gets what its other files allow, and texts only as far as the pool
+    still lies where it was.
+
+    Raises
+    ------
+    InputError
+        If `run` is not a finished run directory.
+    """
+    selection = open_run(run)
+    report = selection.report or selection_report(selection)
+    return page_data(report, selection.manifest, (run / "config.yaml").read_text(encoding="utf-8"))
+
+
+def page_data(report: dict[str, Any], manifest: dict[str, Any], config: str) -> dict[str, Any]:
+    """Return all that the page shows; `manifest` and `config` are those that the run folder holds."""
+    shown = dict(manifest)
+    for side in ("pool", "target"):
+        listed = manifest[side]["files"]
+        if len(listed) > FILES:
+            shown[side] = {**manifest[side], "files": [*listed[:FILES], f"and {len(listed) - FILES:,} more"]}
+    return {**report, "manifest": showable(shown), "config": config}
+
+
+def selection_report(selection: Selection, basis: Basis | None = None) -> dict[str, Any]:
+    """Make the data of a selection's report.
+
+    Parameters
+    ----------
+    selection : Selection
+    basis : Basis, optional
+        What only the run itself has. Without it whatever needs vectors, or rows that the plan does not mention, is
+        None.
+
+    Returns
+    -------
+    dict
+        Plain JSON: ``glance``, ``sources``, ``distances``, ``copies``, ``lengths``, ``coverage``, ``map``, ``samples``
+        and ``path``; a part that does not apply is None. Numbers have six digits and texts are cut, so its size has a
+        bound that does not depend on the pool. The same run gives the same data, on any number of threads.
+
+    Notes
+    -----
+    Cost beside the pool's texts, read once as far as needed: 4·m·s·d operations for m targets and s selected rows, as
+    many for 20,000 sampled rows as for half of so many selected, and a pass over the pool for 25 targets.
+    """
+    manifest, record = selection.manifest, selection.record
+    sources = Sources.of(manifest["pool"]["sources"], manifest["selection"]["sources"])
+    vectors = None if basis is None else basis.pair
+    far = copies = covered = layout = None
+    around: list[Int] = []
+    dots = np.empty(0, dtype=np.int64)
+    shown = selection.targets if basis is None or not basis.texts else basis.texts
+    places = np.empty(0, dtype=np.int64) if basis is None else basis.places(selection.positions)
+    if basis is not None and vectors is not None:
+        pool, target = vectors
+        near = measure(pool, target, places)
+        lengths = np.sqrt(np.square(target.take(np.arange(min(100, len(target))))).sum(axis=1))
+        unit = bool((np.abs(lengths - 1) < 1e-3).all())
+        far = distances(basis, near, selection.copies, unit=unit)
+        covered, around = coverage(basis, near, places, shown, selection.tasks)
+        layout, dots = layout_map(basis, places)
+    if not record["density"].null_count:
+        sigma = selection.plan.info.get("sigma")
+        pool_vectors = None if basis is None else basis.pool
+        rank = np.arange(record.num_rows)
+        copies = near_copies(record["density"].to_numpy(), rank, pool_vectors, places, sigma)
+    listed = np.concatenate([np.arange(min(FIRST, record.num_rows)), FIRST + spread(record.num_rows - FIRST, OTHERS)])
+    listed = listed[listed < record.num_rows]
+    texts = _Texts(selection, basis)
+    examples = [] if copies is None else [each["place"] for each in copies["examples"]]
+    texts.read_record(np.concatenate([listed, np.array(examples, dtype=np.int64)]))
+    texts.read_pool(np.concatenate([dots[dots >= 0], *around]))
+    texts.load()
+    if copies is not None:
+        copies["examples"] = [
+            {**texts.of_record(each.pop("place")), **each, "density": each["density"]} for each in copies["examples"]
+        ]
+    if covered is not None:
+        for each, rows in zip(covered["worst"], around, strict=True):
+            each["neighbours"] = [
+                {**texts.of_pool(row), **found} for row, found in zip(rows.tolist(), each["neighbours"], strict=True)
+            ]
+    if layout is not None:
+        known: list[dict[str, Any]] = [
+            texts.of_pool(dot) if dot >= 0 else {"text": shown[~dot], "source": None} for dot in dots.tolist()
+        ]
+        layout["text"] = [cut(each["text"], SHORT) for each in known]
+        layout["sources"] = sources.names
+        layout["source"] = [None if each["source"] is None else sources.code_of[each["source"]] for each in known]
+    found = glance(selection, sources.table(), far)
+    title = f"{found['rows']:,} of {found['pool_rows']:,} rows, selected by {found['preset']}"
+    data = {
+        "format": 1,
+        "kind": "selection",
+        "title": title,
+        "version": manifest["tasksift"],
+        "glance": found,
+        "sources": sources.table(),
+        "distances": far,
+        "copies": copies,
+        "lengths": _lengths(selection, basis),
+        "coverage": covered,
+        "map": layout,
+        "samples": _samples(selection, listed.tolist(), texts),
+        "path": _path(selection, basis, sources),
+    }
+    plain: dict[str, Any] = showable(data)
+    plain["glance"]["sentence"] = found["sentence"]
+    return plain
+
+
+class _Texts:
+    """Texts and sources of rows, asked for first and read together."""
+
+    def __init__(self, selection: Selection, basis: Basis | None) -> None:
+        self._selection, self._basis = selection, basis
+        self._record: dict[int, tuple[str, Place, int]] = {}
+        self._pool: dict[int, tuple[str, Place, int]] = {}
+        self._found: dict[Place, str] = {}
+
+    def read_record(self, lines: Int) -> None:
+        rows = self._selection.record.take(pa.array(lines))
+        self._record.update(zip(lines.tolist(), _known(rows, "row", rows["position"].to_pylist()), strict=True))
+
+    def read_pool(self, places: Int) -> None:
+        if self._basis is not None and len(places):
+            rows = self._basis.rows(places)
+            self._pool.update(
+                zip(places.tolist(), _known(self._basis.index.take(rows), "file_row", rows.tolist()), strict=True)
+            )
+
+    def load(self) -> None:
+        selection = self._selection
+        files = selection.files
+        if self._basis is None:
+            about = selection.manifest["pool"]["files"] if files and selection.manifest["pool"]["on_disk"] else []
+            there = {file["path"]: file["bytes"] for file in about}
+            files = [file for file in files if file.format == "memory"] + still_there(files, there)
+        wanted = [place for _, place, _ in [*self._record.values(), *self._pool.values()]]
+        self._found = texts_at(files, TextReader(selection.config.text_template), wanted)
+
+    def of_record(self, line: int) -> dict[str, Any]:
+        return self._shown(*self._record[line])
+
+    def of_pool(self, place: int) -> dict[str, Any]:
+        return self._shown(*self._pool[place])
+
+    def _shown(self, source: str, place: Place, row: int) -> dict[str, Any]:
+        text = self._found.get(place)
+        return {"text": f"row {row}" if text is None and not self._selection.files else text or "", "source": source}
+
+
+def _known(rows: pa.Table, row: str, positions: list[int]) -> Iterable[tuple[str, Place, int]]:
+    places = zip(rows["file"].to_pylist(), rows[row].to_pylist(), strict=True)
+    return zip(rows["source"].to_pylist(), places, positions, strict=True)
+
+
+def _lengths(selection: Selection, basis: Basis | None) -> dict[str, Any] | None:
+    if basis is None or basis.index.tokens is None or selection.record["tokens"].null_count:
+        return None
+    pool, selected = np.maximum(basis.index.tokens, 1), np.maximum(selection.record["tokens"].to_numpy(), 1)
+    edges = edges_of(pool, selected, log=True)
+    estimated = selection.manifest["pool"]["token_rule"].startswith("estimate")
+    return {
+        "edges": edges,
+        "pool": shares(pool, edges),
+        "selected": shares(selected, edges, selection.copies),
+        "unit": "tokens (about four bytes each)" if estimated else "tokens",
+    }
+
+
+def _samples(selection: Selection, lines: list[int], texts: _Texts) -> list[dict[str, Any]]:
+    samples = []
+    for line, row in zip(lines, selection.record.take(pa.array(lines)).to_pylist(), strict=True):
+        samples.append(
+            {
+                "rank": row["rank"],
+                **texts.of_record(line),
+                "task": row.get("task"),
+                "reason": row["reason"],
+                "weight": row["weight"],
+                "distance": row["distance"],
+                "tokens": row["tokens"],
+                "where": f"{row['file']}:{row['row']}",
+            }
+        )
+    return samples
+
+
+def _path(selection: Selection, basis: Basis | None, sources: Sources) -> dict[str, Any] | None:
+    config, plan = selection.config, selection.plan
+    found = None
+    limited = config.max_per_source is not None or config.min_per_source is not None
+    if plan.kind == "mass":
+        if basis is not None:
+            index = basis.index
+            codes = sources.codes(index.source_names)[index.sources]
+            alpha, scale = basis.parameters.get("alpha"), basis.parameters.get("scale", 0.0)
+            found = regularisation(plan, codes, len(sources.names), len(selection), alpha=alpha, scale=scale)
+    elif plan.check_draw(config.draw) == "top" and not limited:
+        found = _ranking(selection, plan, sources, basis)
+    return None if found is None else {**found, "sources": sources.names}
+
+
+def _ranking(selection: Selection, plan: Plan, sources: Sources, basis: Basis | None) -> dict[str, Any]:
+    table = selection.plan_table
+    order = rank_names(table["id"]) if basis is None else basis.index.order[plan.ids]
+    ranking = np.lexsort((order, -plan.values))
+    near = None if table["nearest_target"].null_count else table["nearest_target"].to_numpy()
+    far = None if near is None else table["distance"].to_numpy()
+    codes = sources.codes_of(table["source"])
+    if far is not None and len(far) and far.min() < 0:  # scores, where there is no distance
+        far, near = None, None
+    return ranking_path(ranking, codes, len(sources.names), len(selection), near, far, len(selection.targets))
