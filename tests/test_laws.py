@@ -49,7 +49,7 @@ def margins(rows):
     return np.tile(rows[:, 0].astype(np.float64), (2, 1))
 
 
-def plan_of(name, pool=POOL, order=ORDER, sources=SOURCES, budget=BUDGET, cuts=(), groups=None):
+def plan_of(name, pool=POOL, order=ORDER, sources=SOURCES, budget=BUDGET, cuts=(), groups=None, seed=0):
     """The plan of a preset for everything that a selector may ask for, all of it made of the vectors."""
     preset = PRESETS[name]
     selector = SELECTORS[preset.selector]
@@ -66,7 +66,7 @@ def plan_of(name, pool=POOL, order=ORDER, sources=SOURCES, budget=BUDGET, cuts=(
         ),
         scores=Vectors(np.split(np.abs(pool)[:, [0, 1, 2, 3, 4, 5, 0]], list(cuts))),
         score_names=("loss", "perplexity", "entropy", "el2n", "forgetting", "ifd", "score"),
-        texts=Texts(lambda: iter([texts[:100], texts[100:]]), [words(row) for row in TARGETS]),
+        texts=Texts(lambda: iter([texts[:100], texts[100:]]), [words(row) for row in TARGETS]), seed=seed,
     )  # fmt: skip
     return selector.prepare(context, selector.settle(preset.parameters, name))(budget)
 
@@ -146,6 +146,14 @@ def test_budget_and_seed(name):
     if plan.kind == "mass":
         others = [draw(plan, 5, seed=s, order=ORDER).ids for s in range(10)]
         assert len({tuple(sorted(ids)) for ids in others}) > 1
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if not SELECTORS[PRESETS[name].selector].seeded])
+def test_plans_of_selectors_without_seed(name):
+    """The seed decides about nothing but the draw, so that one plan serves all of them."""
+    one, other = plan_of(name, seed=0), plan_of(name, seed=7)
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.values, other.values)
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if "target" in SELECTORS[PRESETS[name].selector].needs])

@@ -32,6 +32,9 @@ def test_an_error_in_a_step_passes_through():
         tick(1 // 0)
 
 
-@pytest.mark.parametrize(("rate", "text"), [(5, "5/s"), (5400, "5.4k/s"), (2.1e6, "2.1M/s"), (3e9, "3.0G/s")])
+RATES = [(0.05, "3.0/min"), (5, "5/s"), (5400, "5.4k/s"), (2.1e6, "2.1M/s"), (3e9, "3.0G/s")]
+
+
+@pytest.mark.parametrize(("rate", "text"), RATES)
 def test_rates(rate, text):
     assert progress._rate(rate * 2, 2) == text

@@ -13,7 +13,8 @@ from tasksift.selectors import SELECTORS
 
 
 def test_the_public_names():
-    expected = ["PRESETS", "Embedding", "InputError", "Plan", "Selection", "__version__", "embed", "open_run", "select"]
+    expected = ["PRESETS", "Comparison", "Embedding", "InputError", "Plan", "Selection", "__version__"]
+    expected += ["compare", "embed", "open_run", "select"]
     assert tasksift.__all__ == expected
     assert all(getattr(tasksift, name) is not None for name in tasksift.__all__)
     assert dir(tasksift) == sorted(tasksift.__all__)

@@ -1,4 +1,4 @@
-"""Near-copies: what is a selection worth when 1 % of the rows are copied many times, with small edits?
+"""Near-copies: what a selection is worth when 1 % of the rows are copied many times, with small edits.
 
 Every pool is compared by itself: the same small decoder, the same targets, selections of 1 % of the clean pool's rows.
 """
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace, factor: int):
         out=args.out / f"x{factor}", task_names=names, presets="random",
         arm=[f"{name}: {options}" for name, options in ARMS.items()], without="full", budgets=[budget],
         seeds=[int(seed) for seed in args.seeds.split(",")], max_held_out=args.held_out, model=str(args.base),
-        method="full", learning_rate=1e-3, epochs=1, batch_size=8, max_length=args.length, dtype="bfloat16", choices=False,
-        device=args.device, workers=args.workers, progress=bars, say=print,
+        method="full", learning_rate=1e-3, epochs=1, batch_size=8, max_length=args.length, dtype="bfloat16",
+        choices=False, device=args.device, workers=args.workers, progress=bars, say=print,
     )  # fmt: skip
 
 

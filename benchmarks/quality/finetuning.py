@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> Comparison:
              f"{name}: {ARMS[name].format(**places)}" for name in args.arms.split(",")],
         budgets=args.budgets, seeds=[int(seed) for seed in args.seeds.split(",")], max_held_out=args.held_out,
         model=str(args.base), method="full", learning_rate=1e-3, epochs=1, batch_size=8, max_length=args.length,
-        dtype="bfloat16", choices=False, device=args.device, workers=args.workers, hours=args.hours, progress=bars, say=print,
+        dtype="bfloat16", choices=False, device=args.device, workers=args.workers, hours=args.hours,
+        progress=bars, say=print,
     )  # fmt: skip
 
 

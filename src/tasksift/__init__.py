@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasksift.embedding import Embedding, embed
     from tasksift.errors import InputError
+    from tasksift.evaluate.compare import Comparison, compare
     from tasksift.pipeline import select
     from tasksift.plan import Plan
     from tasksift.presets import PRESETS
@@ -22,11 +23,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PRESETS",
+    "Comparison",
     "Embedding",
     "InputError",
     "Plan",
     "Selection",
     "__version__",
+    "compare",
     "embed",
     "open_run",
     "select",
@@ -34,11 +37,13 @@ __all__ = [
 
 # The public names are loaded when first used, so that `import tasksift` stays fast.
 _HOME = {
+    "Comparison": "tasksift.evaluate.compare",
     "Embedding": "tasksift.embedding",
     "InputError": "tasksift.errors",
     "PRESETS": "tasksift.presets",
     "Plan": "tasksift.plan",
     "Selection": "tasksift.selection",
+    "compare": "tasksift.evaluate.compare",
     "embed": "tasksift.embedding",
     "open_run": "tasksift.selection",
     "select": "tasksift.pipeline",

@@ -30,7 +30,7 @@ class Checked(BaseModel):
             shown = shown if len(shown) <= 80 else shown[:77] + "..."
             if fault["type"] == "extra_forbidden":
                 text = f"{option_name(name)} {shown}: there is no such option; there are {', '.join(cls.model_fields)}"
-            elif name:
+            elif name and fault["type"] != "value_error":  # our own words say it all
                 # A field of two types has a fault for each of them.
                 ways = [each["msg"].split(", unable")[0] for each in faults if each["loc"][:1] == fault["loc"][:1]]
                 text = " or ".join(way.removeprefix("Input should be ") for way in dict.fromkeys(ways))

@@ -89,7 +89,8 @@ def add_compare(
             "selection_model": selection_model, "encoder": encoder, "model": model, "head": head, "method": method,
             "rank": rank, "epochs": epochs, "learning_rate": learning_rate, "schedule": schedule,
             "batch_size": batch_size, "micro_batch": micro_batch, "max_length": max_length, "new_tokens": new_tokens,
-            "choices": choices, "exact_match": exact_match or None, "revision": revision, "trust_remote_code": trust_remote_code or None,
+            "choices": choices, "exact_match": exact_match or None, "revision": revision,
+            "trust_remote_code": trust_remote_code or None,
             "device": device, "dtype": dtype, "backend": backend, "workers": workers, "hours": hours,
             "presets": presets, "budgets": budgets, "without": without, "pool": pool or None,
             "task_names": None if task_names is None else [name.strip() for name in task_names.split(",")],
@@ -108,11 +109,16 @@ def add_compare(
             if as_json:
                 typer.echo(json.dumps(done.summary, ensure_ascii=False))
             elif not quiet:
-                say(text_table(done.summary))
+                for line in text_table(done.summary).split("\n"):
+                    say(line)
+                say("")
                 say(f"{len(done.cells):,} cells -> {out / 'report.html'}")
-                if done.left:
-                    say(f"{done.left:,} trainings are left; the same command goes on")
+            if done.left:
+                say(f"{done.left:,} trainings are left; the same command goes on")
             if done.failed:
+                for name, fault in done.failed.items() if quiet else ():
+                    voices(False)[1](f"{name}: {fault}")
+                say(f"{len(done.failed):,} could not be served: {'; '.join(done.failed)}; the same command tries again")
                 raise typer.Exit(1)
 
 

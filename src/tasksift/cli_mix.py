@@ -26,7 +26,9 @@ def add_mix(
 
     @app.command()
     def mix(
-        pool: Annotated[list[str], typer.Argument(metavar="POOL...", help=RunConfig.help_of("pool"), show_default=False)],
+        pool: Annotated[
+            list[str], typer.Argument(metavar="POOL...", help=RunConfig.help_of("pool"), show_default=False)
+        ],
         domain_column: Annotated[
             str | None, own(INPUT, "NAME", "Column that names each row's domain; by default its source.")
         ] = None,

@@ -15,6 +15,9 @@ from tasksift.errors import InputError
 
 COMPUTE, CURVES = "Compute", "Curves"
 
+LARGEST = 1e36
+"""Of any number that is given, and its inverse the smallest size, so that products of some are numbers still."""
+
 
 def add_plan(
     app: typer.Typer,
@@ -124,6 +127,8 @@ def _real(field: str, text: str) -> float:
         raise InputError(f"{name} {text!r}: it should be a number, such as 7e9") from None
     if not abs(value) < float("inf"):
         raise InputError(f"{name} {text!r}: it should be finite")
+    if not abs(value) <= LARGEST:
+        raise InputError(f"{name} {text!r}: it should be at most {LARGEST:g}")
     return value
 
 
@@ -131,6 +136,8 @@ def _size(field: str, text: str) -> float:
     value = _real(field, text)
     if value <= 0:
         raise InputError(f"--{field.replace('_', '-')} {text!r}: it should be above 0")
+    if value < 1 / LARGEST:
+        raise InputError(f"--{field.replace('_', '-')} {text!r}: it should be at least {1 / LARGEST:g}")
     return value
 
 
@@ -139,4 +146,7 @@ def _parts(given: list[str]) -> Iterator[tuple[str, float]]:
         name, separator, text = each.partition("=")
         if not separator:
             raise InputError(f"--reusable {each!r}: give a method and a number, such as ppl=1")
-        yield name.strip(), _real("reusable", text)
+        try:
+            yield name.strip(), float(text)
+        except ValueError:
+            raise InputError(f"--reusable {each!r}: give a method and a number, such as ppl=1") from None

@@ -106,6 +106,8 @@ def _after_patience(show: Callable[[], None]) -> Iterator[None]:
 
 def _rate(done: float, seconds: float) -> str:
     rate = done / max(seconds, 1e-9)
+    if rate < 0.5:
+        return f"{60 * rate:.1f}/min"
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if rate >= factor:
             return f"{rate / factor:.1f}{letter}/s"

@@ -189,8 +189,8 @@ def test_every_kind_with_rows_without_an_answer(
     assert tasksift(*select, *options, "-o", "b.jsonl").code == 0
     assert (here / "a.jsonl").read_bytes() == (here / "b.jsonl").read_bytes()
     assert sorted(path.name for path in (here / "b.jsonl.run").iterdir()) == [
-        "config.yaml", "manifest.json", "path.parquet", "plan.parquet", "selection.parquet", "targets.parquet",
-        "transport.parquet",
+        "config.yaml", "manifest.json", "path.parquet", "plan.parquet", "report.html", "report_data.json",
+        "selection.parquet", "targets.parquet", "transport.parquet",
     ]  # fmt: skip
     assert tasksift("select", "--config", "b.jsonl.run/config.yaml", "-o", "c.jsonl", "--quiet").code == 0
     assert (here / "c.jsonl").read_bytes() == (here / "b.jsonl").read_bytes()

@@ -119,6 +119,17 @@ def test_a_plan_from_cells(command: Callable[..., Outcome], tmp_path: Path):
     assert "one seed only" in command("--cells", ".", "--flops", "2e11", "--metric", "accuracy").out
 
 
+def test_a_budget_just_below_a_full_training(command: Callable[..., Outcome]):
+    done = command(*SIZES, "--flops", "4.77e18")
+    assert "Train on a random draw of all that the budget pays for, 99.97 % of the pool" in done.out
+    assert "takes 4.771e+18 FLOPs" in done.out
+
+
+def test_the_advice_is_one_sentence(command: Callable[..., Outcome]):
+    done = command(*SIZES, "--flops", "1e18", "--panel", "IFEval-7B")
+    assert "(25.1 to 27.88), as nothing within this budget is measured to score more; Embed and BM25 cannot" in done.out
+
+
 def test_a_budget_below_all_that_was_measured(command: Callable[..., Outcome], tmp_path: Path):
     cells(tmp_path / "cells.parquet")
     done = command("--cells", ".", "--flops", "1e10")
@@ -135,9 +146,22 @@ def test_a_budget_below_all_that_was_measured(command: Callable[..., Outcome], t
         ((*SIZES, "--flops", "many"), "--flops 'many': it should be a number"),
         ((*SIZES, "--flops", "-1"), "--flops '-1': it should be above 0"),
         ((*SIZES, "--flops", "nan"), "--flops 'nan': it should be finite"),
+        ((*SIZES, "--flops", "1e-40"), "--flops '1e-40': it should be at least 1e-36"),
+        ((*SIZES, "--flops", "1e18", "--epochs", "1e300"), "--epochs '1e300': it should be at most 1e+36"),
+        (
+            (*SIZES, "--flops", "1e18", "--zero-score", "1e308", "--full-score", "-1e308"),
+            "--zero-score '1e308': it should be at most 1e+36",
+        ),
+        (
+            ("--model-params", "7e9", "--pool-rows", "1e8", "--pool-tokens", "3e5", "--flops", "1e18"),
+            "--pool-tokens 300000 is less than --pool-rows 1e+08",
+        ),
+        ((*SIZES, "--flops", "1e18", "--panel", ""), "there is no --panel ''"),
         ((*SIZES, "--flops", "1e18", "--targets", "0.5"), "--targets 0.5: it should be at least 1"),
         ((*SIZES, "--flops", "1e18", "--panel", "GSM8K"), "there is no --panel 'GSM8K'; there are all, MMLU-7B"),
         ((*SIZES, "--flops", "1e18", "--reusable", "ppl"), "--reusable 'ppl': give a method and a number"),
+        ((*SIZES, "--flops", "1e18", "--reusable", "ppl="), "--reusable 'ppl=': give a method and a number"),
+        ((*SIZES, "--flops", "1e18", "--reusable", "ppl=nan"), "--reusable ppl=nan: it should be between 0 and 1"),
         ((*SIZES, "--flops", "1e18", "--reusable", "ppl=2"), "--reusable ppl=2: it should be between 0 and 1"),
         ((*SIZES, "--flops", "1e18", "--reusable", "tsds=1"), "--reusable tsds: there is no such method"),
         ((*SIZES, "--flops", "1e18", "--less-cost", "free"), "--less-cost free is not one of counted, study, paper"),
@@ -149,6 +173,8 @@ def test_a_budget_below_all_that_was_measured(command: Callable[..., Outcome], t
         (("--flops", "1e18", "--cells", "none"), "there is no none"),
         (("--flops", "1e18", "--cells", ".", "--panel", "all"), "--panel is of published curves"),
         (("--flops", "1e18", "--cells", ".", "--reusable", "ppl=1"), "--reusable is of published curves"),
+        (("--flops", "1e18", "--cells", ".", "--less-cost", "study"), "--less-cost is of published curves"),
+        (("--flops", "1e18", "--cells", ".", "--encoder-params", "1e9"), "--encoder-params is of published curves"),
         (("--flops", "1e18", "--cells", ".", "--metric", "f1"), "--metric f1 is not one of loss, accuracy"),
         (("--flops", "1e18", "--cells", ".", "--metric", "exact-match"), "--metric exact-match: no cell of . has it"),
         (("--flops", "1e18", "--cells", ".", "--epochs", "2"), "--epochs needs --model-params"),

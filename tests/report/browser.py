@@ -50,6 +50,7 @@ class Visit:
 
     def __init__(self, driver: Any, path: Path, *, width: int = 1400, dark: bool = False) -> None:
         self.driver = driver
+        self.width = width
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -84,5 +85,5 @@ class Visit:
         return str(self.run("return document.getElementById('page').textContent"))
 
     def overflow(self) -> int:
-        """Return by how many pixels the page is wider than the window."""
-        return int(self.run("return document.documentElement.scrollWidth - innerWidth"))
+        """Return by how many pixels the page is wider than the screen; a phone's window grows with its page."""
+        return int(self.run("return Math.max(document.documentElement.scrollWidth, innerWidth)")) - self.width

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
+import sample_comparison
 import sample_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tasksift.errors import InputError
 from tasksift.report import page
 
-KINDS = {"selection": sample_data.selection, "comparison": sample_data.comparison, "online": sample_data.online}
+KINDS = {"selection": sample_data.selection, "comparison": sample_comparison.comparison, "online": sample_data.online}
 
 
 class Reader(HTMLParser):
@@ -101,7 +102,7 @@ def test_what_the_page_does_not_know_is_refused_in_one_line(data):
 
 def test_every_part_lies_in_the_package_and_is_used():
     there = {each.name for each in files("tasksift.report").iterdir() if each.name.endswith((".js", ".css"))}
-    assert there == {*page._SCRIPTS, "page.css"}
+    assert there == {*page._SCRIPTS, *page._STYLES}
 
 
 def test_the_scripts_write_no_markup_and_ask_for_nothing():

@@ -90,6 +90,15 @@ def test_a_training_file_stands_for_the_run_beside_it(selection: Path):
     assert find_run(selection.with_name("picked.jsonl")) == ("selection", selection)
 
 
+@pytest.mark.parametrize("data", ['"x"', "1", '{"format": 1, "kind": "selection", "glance": null}'])
+def test_damaged_data_of_a_selection_is_one_line(selection: Path, data: str):
+    (selection / "report_data.json").write_text(data)
+    with pytest.raises(InputError, match=r"picked\.jsonl\.run: report_data\.json is damaged; remove it"):
+        rebuild(selection)
+    (selection / "report_data.json").unlink()
+    assert rebuild(selection) == selection / "report.html"
+
+
 def test_a_mixture_of_another_name(online: Path):
     file = (online / "mixture.jsonl").rename(online / "shares.log")
     assert find_run(file) == ("online", file)

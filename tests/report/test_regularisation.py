@@ -51,7 +51,7 @@ def test_every_value_is_the_plan_of_that_value(knob, sigma, monkeypatch):
         certain += 1
         for found, wanted in zip(shown[k], figures(other, sources, budget), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
-    assert certain >= 5
+    assert certain >= 4
 
 
 def test_lists_that_were_not_searched_to_their_end():

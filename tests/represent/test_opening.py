@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasksift.cli_options import METAVARS, PANELS
 from tasksift.checked import option_name
+from tasksift.cli_options import METAVARS, PANELS
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig

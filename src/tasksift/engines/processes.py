@@ -34,10 +34,15 @@ IDLE_SECONDS = 60.0
 WATCH_SECONDS = 0.5
 """How often a worker looks whether the process that it works for is still there."""
 
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
-"""The environment of a worker: there is one for each core, so none needs threads."""
+ENVIRONMENT = {
+    **dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+        "1",
+    ),
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18",
+}
+"""The environment of a worker: there is one for each core, so none needs threads. What it holds, such as a model, is
+no leak, for which loky would replace it."""
 
 
 def process_count(most: int) -> int:
@@ -82,7 +87,7 @@ def in_processes(
     waiting: deque[Future[Result]] = deque()
     try:
         executor = ProcessPoolExecutor(
-            workers, timeout=IDLE_SECONDS, initializer=_start, initargs=(function, load, os.getpid()), env=ONE_THREAD
+            workers, timeout=IDLE_SECONDS, initializer=_start, initargs=(function, load, os.getpid()), env=ENVIRONMENT
         )
         with _deaf():
             executor.submit(abs, 0)  # starts the processes, which load themselves while the first batch is read

@@ -80,7 +80,7 @@ def advise(request: Request) -> dict[str, Any]:
         ends = None
         if request.zero_score is not None and request.full_score is not None:
             ends = request.zero_score, request.full_score
-        panel = request.panel or ALL
+        panel = ALL if request.panel is None else request.panel
         cases, source = [prior(panel, sizes, reusable=reusable, scores=ends)], f"published, panel {panel}"
         each = each_panel(sizes, reusable)
         apart = across(each, budget, request.targets)
@@ -109,8 +109,11 @@ def _own_cases(request: Request) -> tuple[list[Case], str, list[str]]:
             raise InputError(f"--{name.replace('_', '-')} is of published curves; --cells brings its own, leave it out")
     if request.reusable:
         raise InputError("--reusable is of published curves; the cells say what is reusable")
+    for name in ("encoder_params", "less_cost"):
+        if getattr(request, name) != getattr(Request, name):
+            raise InputError(f"--{name.replace('_', '-')} is of published curves; the cells say what a selection takes")
     found = read_cells(request.cells)
-    metric = request.metric or common_metric(found)
+    metric = common_metric(found) if request.metric is None else request.metric
     if metric is None:
         raise InputError(f"no metric is in all cells of {request.cells}; name one with --metric")
     if metric not in HIGHER_IS_BETTER:
@@ -150,6 +153,11 @@ def _sizes(request: Request) -> Sizes:
     assert request.model_params is not None
     assert request.pool_rows is not None
     assert request.pool_tokens is not None
+    if request.pool_tokens < request.pool_rows:
+        raise InputError(
+            f"--pool-tokens {request.pool_tokens:g} is less than --pool-rows {request.pool_rows:g}: a row has at least "
+            "one token; are the two swapped?"
+        )
     return Sizes(
         request.model_params, request.selector_params or request.model_params, request.pool_rows, request.pool_tokens,
         request.epochs, request.encoder_params, request.target_tokens, request.less_cost,
@@ -175,4 +183,5 @@ def _weaknesses(cases: list[Case], budget: float, targets: float) -> Iterator[st
     if wins:
         counted = ", ".join(f"{name} {count}" for name, count in wins.most_common())
         yield f"At this budget the best of the {len(cases)} panels, each by itself: {counted}."
+    yield "As presets: Embed is nearest-mean with an encoder, PPL one of perplexity-*; the others have their own names."
     yield "Break-evens differ by more than a factor of 10 between panels; the range over panels says more than any one."

@@ -23,8 +23,11 @@ from tasksift.warm_up import warms_up
 _OF_LANGUAGE_MODELS = ("hidden", "loss", "gradient", "sketch")
 
 NOT_OF_AN_ARM = frozenset(
-    {"pool", "target", "budget", "seed", "task_column", "task_weights", "test", "decontaminate", "features", "scores"}
-)
+    {
+        "pool", "target", "budget", "seed", "task_column", "task_weights", "test", "decontaminate", "features",
+        "scores", "text_template", "vectors", "target_vectors",
+    }
+)  # fmt: skip
 """Fields of a configuration that the comparison sets, alike for every arm."""
 
 
@@ -134,7 +137,11 @@ def _spelled(text: str, model: Mapping[str, Any], encoder: Mapping[str, Any]) ->
         raise InputError(f"--arm {text!r}: write it as 'LABEL: preset=NAME representation=NAME ...'")
     options: dict[str, Any] = {}
     parameters: dict[str, str] = {}
-    for word in shlex.split(rest):
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        raise InputError(f"--arm {label}: a quotation is not closed in {rest.strip()!r}") from None
+    for word in words:
         name, sign, value = word.partition("=")
         name = name.strip().replace("-", "_")
         if not (name and sign):

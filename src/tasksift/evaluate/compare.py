@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from tasksift import __version__
 from tasksift.engines.processes import in_processes
-from tasksift.errors import InputError
+from tasksift.errors import InputError, UnfinishedError
 from tasksift.evaluate.arms import Arm, parse_arms, random_arm
 from tasksift.evaluate.cells import BALANCED, FULL, RANDOM, ZERO_SHOT, Cell
 from tasksift.evaluate.config import SEEDS, CompareConfig
+from tasksift.evaluate.folder import CELLS, WORK, begin_folder, check_folder, undo_folder
 from tasksift.evaluate.outcome import write_outcome
 from tasksift.evaluate.selecting import Inputs, choose
 from tasksift.evaluate.tasks import Task, read_tasks
 from tasksift.evaluate.work import Bench, Setup, Unit, work
 from tasksift.progress import Progress, silent
-from tasksift.represent.store import differences, replace_json
-from tasksift.rows import PoolFile, TextReader, check_outside, expand, fingerprint, iter_examples
-
-REQUEST = "request.json"
-"""What a folder's cells have in common: the pool, the tasks' rows and the training."""
+from tasksift.rows import PoolFile, TextReader, check_outside, expand, fingerprint, iter_examples, writing
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ def compare(
     pool
         Rows in any layout that `select` takes.
     target, held_out
-        The few examples of a task and the rows it is judged on, or lists of them, one for each task.
+        The few examples of a task and the rows it is judged on, or lists of these, one for each task. A list of dicts
+        is the rows of one task.
     out : path
         The folder to write. Cells that it holds already are kept and not computed again.
     force : bool
@@ -95,7 +93,7 @@ def compare(
     Cost: for every method, budget, seed and task one selection, one training and one pass over the held-out rows;
     methods that look at no target are trained once for all tasks. Features are computed once.
     """
-    given = [list(each) if isinstance(each, list | tuple) else [each] for each in (target, held_out)]
+    given = [_of_tasks(each) for each in (target, held_out)]
     config = CompareConfig.create(
         pool=[file.path for file in expand(pool, "pool")],
         target=[_shown(each) for each in given[0]],
@@ -128,59 +126,89 @@ def run(
     )
     training, arms = config.training(), _arms(config)
     tests = _tests(tasks) if config.decontaminate is not None else ()
+    classes = _classes(files, tasks, config, progress) if config.head == "classes" else ()
+    setup = Setup(
+        folder, Inputs(tuple(files), tests, folder / WORK / "index"), tuple(tasks), {arm.label: arm for arm in arms},
+        config.selection_base(), training, classes, config.max_held_out, fingerprint(files),
+    )  # fmt: skip
+    bench = Bench(setup)
+    bench.check()
     request = {
-        "pool": fingerprint(files),
-        "tasks": {task.name: [fingerprint(list(task.target)), fingerprint(list(task.held_out))] for task in tasks},
-        "training": training.as_json,
+        "pool": setup.pool,
+        "tasks": {
+            task.name: {"target": fingerprint(list(task.target)), "held_out": fingerprint(list(task.held_out))}
+            for task in tasks
+        },
+        "model": bench.trainee.identity["model"],
+        "training": {name: value for name, value in training.as_json.items() if name != "device"},
         "selection": config.selection_base(),
         "max_held_out": config.max_held_out,
     }
-    _prepare_folder(folder, request, force, say)
-    classes = _classes(files, tasks, config, progress) if config.head == "classes" else ()
-    inputs = Inputs(tuple(files), tests, folder / "work" / "index")
-    setup = Setup(
-        folder, inputs, tuple(tasks), {arm.label: arm for arm in arms}, config.selection_base(), training, classes,
-        config.max_held_out, str(request["pool"]),
-    )  # fmt: skip
-    bench = Bench(setup)
-    (folder / "config.yaml").write_text(config.dump(), encoding="utf-8")
+    drop = check_folder(folder, request, force)
+    stood, new = folder.is_dir(), drop or not (folder / CELLS).is_dir()
+    with writing(folder):
+        try:
+            begin_folder(folder, request, drop)
+            (folder / "config.yaml").write_text(config.dump(), encoding="utf-8")
+            return _compared(config, bench, tasks, arms, progress, say)
+        except InputError as error:
+            if new and not isinstance(error, UnfinishedError) and not any((folder / CELLS).glob("*.json")):
+                undo_folder(folder, stood)
+            raise
+
+
+def _compared(
+    config: CompareConfig,
+    bench: Bench,
+    tasks: Sequence[Task],
+    arms: Sequence[Arm],
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Comparison:
+    """Work on whatever is not done yet, and write what came out."""
+    from tasksift.report.comparison import read_cells
+
     begun = time.monotonic()
-    units = units_of(config, tasks, arms)
+    folder, units = bench.setup.folder, units_of(config, tasks, arms)
     left = [unit for unit in units if not bench.is_done(unit)]
     say(f"{len(units):,} trainings, {len(units) - len(left):,} done; {bench.trainee.parameters:,} parameters")
     if len(config.seeds) < SEEDS:
-        say(f"{len(config.seeds)} seeds give no verdict; give at least {SEEDS}")
-    failed = _prepare_arms(bench, config, left, progress, say)
+        say(f"{len(config.seeds)} {'seeds give' if len(config.seeds) > 1 else 'seed gives'} no verdict; give {SEEDS}")
+    failed = _prepare_arms(bench, units, left, progress, say) if left else {}
     left = [unit for unit in left if unit.arm not in failed]
     done = 0
     with progress("comparing", len(left)) as tick:
-        for unit, fault in _worked(bench, setup, _in_time(left, begun, config.hours), config.workers, progress):
+        for unit, fault in _worked(bench, _in_time(left, begun, config.hours), config.workers):
             done += 1
             tick(1)
             if fault is not None:
                 failed[str(unit)] = fault
                 say(f"{unit}: {fault}")
-    shutil.rmtree(folder / "work", ignore_errors=True)
-    cells = [
-        Cell.read(path) for unit in units for task in bench.tasks_of(unit) if (path := bench.path(unit, task)).exists()
-    ]
+    paths = [path for unit in units for task in bench.tasks_of(unit) if (path := bench.path(unit, task)).exists()]
+    if not paths and done < len(left):
+        raise UnfinishedError("there was no time to begin a training; features are kept, and the same command goes on")
+    if not paths:
+        raise InputError(f"no training could be served: {next(iter(failed.values()))}")
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    cells = read_cells(folder / CELLS, [path.name for path in paths])
     manifest = _manifest(config, bench, arms, cells, units)
-    if not cells:
-        raise InputError(f"no training could be served: {next(iter(failed.values()), 'there was no time for any')}")
+    manifest["cells"]["files"] = [path.name for path in paths]
     summary = write_outcome(folder, cells, {**manifest, "failed": failed, "left": len(left) - done})
     return Comparison(folder, cells, summary, failed, len(left) - done)
 
 
 def units_of(config: CompareConfig, tasks: Sequence[Task], arms: Sequence[Arm]) -> list[Unit]:
-    """Every training of a comparison; seed by seed, so that whatever there is time for can be compared."""
+    """Every training of a comparison; budget by budget and with all seeds of a selection in a row.
+
+    So whatever there is time for can be compared, and a plan serves all seeds of its draw.
+    """
     units = [Unit(ZERO_SHOT, None, None, None)]
-    for seed in config.seeds:
-        for budget in config.budgets:
-            for arm in arms:
-                names = [task.name for task in tasks] if arm.looks_at_targets else [None]
-                units += [Unit(arm.label, budget, seed, name) for name in names]
-        if FULL not in config.without:
-            units.append(Unit(FULL, None, seed, None))
+    for budget in config.budgets:
+        for arm in arms:
+            for name in [task.name for task in tasks] if arm.looks_at_targets else [None]:
+                units += [Unit(arm.label, budget, seed, name) for seed in config.seeds]
+    if FULL not in config.without:
+        units += [Unit(FULL, None, seed, None) for seed in config.seeds]
     return units
 
 
@@ -205,39 +233,6 @@ def _tests(tasks: Sequence[Task]) -> tuple[PoolFile, ...]:
     return tuple(file for task in tasks for file in (*task.target, *task.held_out))
 
 
-def _prepare_folder(folder: Path, request: dict[str, Any], force: bool, say: Callable[[str], None]) -> None:
-    """Make the folder, or find the one of a comparison with the same pool, tasks and training."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"cannot write {folder}: it is a file; name a folder")
-    there = folder / REQUEST
-    request = json.loads(json.dumps(request))
-    if there.exists():
-        try:
-            before = json.loads(there.read_bytes())
-        except ValueError:
-            raise InputError(f"{there} is damaged; name another folder, or give --force to drop the cells") from None
-        # A task more or less is another grid; the rows of a task that stays must be the same.
-        same = {name: rows for name, rows in request["tasks"].items() if name in before.get("tasks", {})}
-        grid = {**request, "tasks": same}
-        kept = {**before, "tasks": {name: before["tasks"][name] for name in same}} if "tasks" in before else before
-        if kept != grid:
-            if not force:
-                named = "; ".join(differences(kept, grid).values())
-                raise InputError(
-                    f"{folder} holds the cells of another comparison ({named}); name another folder, or give --force "
-                    "to drop them"
-                )
-            for name in ("cells", "features", "work"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder} exists and is no comparison; name another folder")
-    try:
-        (folder / "cells").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}") from None
-    replace_json(there, request)
-
-
 def _classes(
     files: list[PoolFile], tasks: Sequence[Task], config: CompareConfig, progress: Progress
 ) -> tuple[str, ...]:
@@ -253,39 +248,47 @@ def _classes(
 
 
 def _prepare_arms(
-    bench: Bench, config: CompareConfig, left: Sequence[Unit], progress: Progress, say: Callable[[str], None]
+    bench: Bench, units: Sequence[Unit], left: Sequence[Unit], progress: Progress, say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Compute the features of every arm that is still asked for; return those that cannot be served, and why."""
-    bench.held_out  # noqa: B018 - read now, so that what is wrong with them is said before anything is computed
-    choose(bench.settled(random_arm(RANDOM), None, config.budgets[0], 0), bench.setup.inputs, ())  # leaves the index
+    """Compute the features of every arm that is still asked for; return those that cannot be served, and why.
+
+    An arm that cannot serve one budget or task may serve another: it is given up when there is none that it serves.
+    """
+    choose(bench.settled(random_arm(RANDOM), None, "1", 0), bench.setup.inputs, (), progress)  # leaves the index
+    served = {unit.arm for unit in set(units).difference(left)}
     failed: dict[str, str] = {}
     for label in dict.fromkeys(unit.arm for unit in left if unit.arm in bench.setup.arms):
-        first = next(unit for unit in left if unit.arm == label)
-        task = bench.by_name[first.task] if first.task is not None else bench.setup.tasks[0]
-        try:
-            bench.prepare(bench.setup.arms[label], task, str(first.budget), first.seed or 0, progress)
-        except InputError as error:
-            failed[label] = str(error)
-            say(f"{label} cannot be compared: {error}")
+        faults = []
+        for unit in {(unit.budget, unit.task): unit for unit in reversed(left) if unit.arm == label}.values():
+            try:
+                bench.prepare(unit, progress)
+            except InputError as error:
+                faults.append(str(error))
+            else:
+                break
+        else:
+            if label not in served:
+                failed[label] = faults[-1]
+                say(f"{label} cannot be compared: {faults[-1]}")
     return failed
 
 
-def _in_time(units: Sequence[Unit], begun: float, hours: float | None) -> Iterator[Unit]:
-    for unit in units:
+def _in_time(units: Sequence[Unit], begun: float, hours: float | None) -> Iterator[list[Unit]]:
+    """Yield units that share a plan together, until the time is up; a training of everything shares nothing."""
+    for _, some in groupby(units, lambda unit: unit if unit.arm == FULL else replace(unit, seed=None)):
         if hours is not None and time.monotonic() - begun > 3600 * hours:
             return
-        yield unit
+        yield list(some)
 
 
-def _worked(
-    bench: Bench, setup: Setup, units: Iterator[Unit], workers: int, progress: Progress
-) -> Iterator[tuple[Unit, str | None]]:
+def _worked(bench: Bench, units: Iterator[list[Unit]], workers: int) -> Iterator[tuple[Unit, str | None]]:
     """Work on units here, or by worker processes."""
     if workers > 1:
-        yield from in_processes(work, partial(Bench, setup), units, workers)
+        for done in in_processes(work, partial(Bench, bench.setup), units, workers):
+            yield from done
         return
-    for unit in units:
-        yield work(bench, unit)
+    for unit in chain.from_iterable(units):
+        yield from work(bench, [unit])
 
 
 def _manifest(
@@ -304,15 +307,24 @@ def _manifest(
     return {
         "kind": "comparison",
         "version": __version__,
-        "pool": {"files": config.pool, "rows": cells[0].pool_rows if cells else None, "digest": bench.setup.pool},
+        "pool": {"files": config.pool, "rows": cells[0].pool_rows, "digest": bench.setup.pool},
         "tasks": tasks,
         "model": {"name": config.model, "parameters": bench.trainee.parameters},
         "arms": [ZERO_SHOT, *(arm.label for arm in arms), *([] if FULL in config.without else [FULL])],
+        "representations": {arm.label: bench.representation(arm) for arm in arms},
         "budgets": config.budgets,
         "seeds": config.seeds,
         "cells": {"done": len(cells), "asked": sum(len(bench.tasks_of(unit)) for unit in units)},
         "training": bench.setup.training.as_json,
     }
+
+
+def _of_tasks(given: Any) -> list[Any]:
+    """One input for each task."""
+    if given is None:
+        return []
+    several = isinstance(given, list | tuple) and not any(isinstance(each, Mapping) for each in given)
+    return list(given) if several else [given]
 
 
 def _shown(given: Any) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from tasksift.checked import Checked
+from tasksift.draw.budget import Budget
 from tasksift.errors import InputError
-from tasksift.evaluate.names import BALANCED, BASELINES, FULL
+from tasksift.evaluate.names import BALANCED, FULL
 from tasksift.feature_config import Text
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class CompareConfig(Checked):
     def _leaves_what_can_be_left(cls, value: list[str]) -> list[str]:
         for name in value:
             if name not in (FULL, BALANCED):
-                raise ValueError(f"--without {name}: only {FULL} and {BALANCED} can be left out of {BASELINES}")
+                raise ValueError(f"--without {name}: only {FULL} and {BALANCED} can be left out")
         return value
 
     @field_validator("budgets", "seeds", "presets")
@@ -120,6 +121,8 @@ class CompareConfig(Checked):
             raise ValueError(f"--{info.field_name} {','.join(map(str, value))}: give at least one, and none twice")
         if info.field_name == "seeds" and not all(0 <= seed < 2**32 for seed in value):
             raise ValueError(f"--seeds {','.join(map(str, value))}: seeds are at least 0 and below 2^32")
+        for budget in value if info.field_name == "budgets" else ():
+            Budget.parse(budget)
         return value
 
     def training(self) -> Training:
@@ -141,8 +144,9 @@ class CompareConfig(Checked):
             micro_batch=self.micro_batch, max_length=self.max_length, schedule=self.schedule,
         )  # fmt: skip
         return Training(
-            self.model, self.head, settings, choices=self.choices, exact_match=self.exact_match, new_tokens=self.new_tokens,
-            revision=self.revision, device=self.device, dtype=self.dtype, trust_remote_code=self.trust_remote_code,
+            self.model, self.head, settings, choices=self.choices, exact_match=self.exact_match,
+            new_tokens=self.new_tokens, revision=self.revision, device=self.device, dtype=self.dtype,
+            trust_remote_code=self.trust_remote_code,
         )  # fmt: skip
 
     def selection_base(self) -> dict[str, Any]:

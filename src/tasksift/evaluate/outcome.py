@@ -20,10 +20,10 @@ def write_outcome(folder: Path, cells: Sequence[Cell], manifest: Mapping[str, An
     dict
         The summary.
     """
-    from tasksift.evaluate.summary import summarize
+    from tasksift.evaluate.summary import looked_at, summarize
     from tasksift.report.rebuild import rebuild
 
-    summary = summarize(cells)
+    summary = summarize(cells, representations=looked_at(manifest))
     for name, table in (("cells", cell_table(cells)), ("rows", row_table(cells))):
         part = folder / f"{name}.parquet.part"
         pq.write_table(table, part, compression="zstd")

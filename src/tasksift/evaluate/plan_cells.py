@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasksift.errors import InputError
-from tasksift.evaluate.cells import BALANCED, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT, Cell, Costs
+from tasksift.evaluate.cells import BALANCED, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT, Cell, Costs, cell_table
 from tasksift.evaluate.gain_curves import gain_curve
 from tasksift.evaluate.outlook import Case
 from tasksift.evaluate.plan_words import over_budgets
@@ -29,7 +29,7 @@ def frontier(cells: Sequence[Cell], metric: str, task: str) -> list[dict[str, An
     """Return what every arm and budget of one task cost and scored, and which of these nothing beats at its price.
 
     Points ``{"arm", "budget", "flops", "score", "front"}``, by operations: means over seeds of features, selection and
-    training for one target.
+    training for one target. Trainings that diverged are left out.
     """
     groups = _groups(cells, task, metric)
     paid = [
@@ -62,9 +62,12 @@ def advice(cells: Sequence[Cell]) -> str | None:
     all tasks have.
     """
     metric = common_metric(cells)
-    measured = {cell.budget for cell in cells if cell.arm not in (ZERO_SHOT, FULL)}
-    if metric is None or len(measured) < 2 or any(not _full(cells, task, metric) for task in tasks(cells)):
+    if metric is None or any(not _full(cells, task, metric) for task in tasks(cells)):
         return None
+    for task in tasks(cells):
+        measured = {budget for arm, budget in _groups(cells, task, metric) if arm not in (ZERO_SHOT, FULL)}
+        if len(measured) < 2:
+            return None
     return over_budgets([case_of(cells, task, metric) for task in tasks(cells)], STEPS)
 
 
@@ -105,9 +108,9 @@ def case_of(
     groups = _groups(cells, task, metric)
     full = _full(cells, task, metric)
     if not full:
-        raise InputError(f"the comparison has no training on everything for {task} with {metric}: finish it first")
+        raise InputError(f"the comparison has no training on everything for {task} with a finite {metric}: finish it first")
     whole = float(np.mean([cell.costs.train_flops for cell in full]))
-    if whole <= 0:
+    if not 0 < whole < np.inf:
         raise InputError(f"the cells of {task} count no operations of training on everything")
     everything = [_oriented(cell.score(metric), metric) for cell in full]
     arms = dict.fromkeys(arm for arm, _ in groups if arm not in (ZERO_SHOT, FULL))
@@ -118,7 +121,7 @@ def case_of(
         mine = {key: group for key, group in groups.items() if key[0] == arm}
         for group in mine.values():
             share = float(np.mean([cell.costs.train_flops for cell in group])) / whole
-            if share <= 0:
+            if not 0 < share < np.inf:
                 raise InputError(f"the cells of {arm} on {task} count no operations of training")
             if share != 1.0:
                 runs.setdefault(share, []).extend(_oriented(cell.score(metric), metric) for cell in group)
@@ -157,7 +160,8 @@ def read_cells(path: Path) -> list[Cell]:
     if missing:
         raise InputError(f"{file} has no column {missing[0]!r}: it is not the cells.parquet of a comparison")
     cells = []
-    for line in table.to_pylist():
+    full = {*own, *paid} - {"preset", "budget", "seed"}
+    for line in _cast(table, file, full).to_pylist():
         scores = {name: line.get(name.replace("-", "_")) for name in HIGHER_IS_BETTER}
         known = {name: np.array([value]) for name, value in scores.items() if value is not None}
         costs = Costs(**{name: line[name] for name in paid})
@@ -167,10 +171,26 @@ def read_cells(path: Path) -> list[Cell]:
     return cells
 
 
+def _cast(table: pa.Table, file: Path, full: Collection[str]) -> pa.Table:
+    """The known columns in their types; those of `full` have a value in every line."""
+    known = [field for field in cell_table([]).schema if field.name in table.column_names]
+    columns = []
+    for field in known:
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            wrong = f"is {table[field.name].type}, not {field.type}"
+            raise InputError(f"{file}: column {field.name} {wrong}; name the cells.parquet of a comparison") from None
+        if field.name in full and columns[-1].null_count:
+            raise InputError(f"{file}: column {field.name} has lines without a value; tasksift compare gives all one")
+    return pa.table(columns, schema=pa.schema(known))
+
+
 def _groups(cells: Sequence[Cell], task: str, metric: str) -> dict[tuple[str, str | None], list[Cell]]:
+    """By arm and budget the cells with a score; those whose training diverged have none."""
     found: dict[tuple[str, str | None], list[Cell]] = {}
     for cell in cells:
-        if cell.task == task and metric in cell.scores:
+        if cell.task == task and metric in cell.scores and np.isfinite(cell.score(metric)):
             found.setdefault((cell.arm, cell.budget), []).append(cell)
     return {key: sorted(group, key=lambda cell: cell.seed or 0) for key, group in found.items()}
 

@@ -12,6 +12,9 @@ from tasksift.evaluate.outlook import Case
 from tasksift.evaluate.planner import Plan
 from tasksift.evaluate.priors import GAIN
 
+NEARLY = 0.995
+"""Share of the pool from which on it does not matter what is left out."""
+
 
 def at_budget(case: Case, made: Plan) -> str:
     """Return the advice for one budget."""
@@ -27,6 +30,11 @@ def at_budget(case: Case, made: Plan) -> str:
             f"Train on everything, without selecting: it takes {made.full_training:.2e} of the {made.budget:.2e} "
             "FLOPs, and no method is measured to score more."
         )
+    if best.share >= NEARLY and RANDOM in [name.lower() for name in made.tied]:
+        return (
+            f"Train on a random draw of all that the budget pays for, {100 * best.share:.4g} % of the pool: which few "
+            f"rows are left out hardly matters. Training on everything takes {made.full_training:.4g} FLOPs."
+        )
     low, high = sorted((best.low, best.high), key=case.shown)
     unit = " of the gain of a full training" if case.metric == GAIN else ""
     score = f"predicted {score_text(case, best.score)}{unit} ({score_text(case, low)} to {score_text(case, high)})"
@@ -34,18 +42,18 @@ def at_budget(case: Case, made: Plan) -> str:
     others = [name for name in made.tied if name != best.method]
     drawn = [name for name in others if name.lower() == RANDOM]
     if best.method.lower() == RANDOM:
-        tail = "as nothing within this budget is measured to score more"
+        tail = ", as nothing within this budget is measured to score more"
     elif drawn:
-        tail = "but a random draw is within the uncertainty and costs nothing to select"
+        tail = ", but a random draw is within the uncertainty and costs nothing to select"
         others = [name for name in others if name not in drawn]
     else:
         tail = ""
     begin = "Draw at random and" if best.method.lower() == RANDOM else f"Select with {best.method} and"
-    also = f"{listed(others)} cannot be told from it" if others else ""
+    also = f"; {listed(others)} cannot be told from it" if others else ""
     worse = ""
     if case.zero is not None and best.score < case.zero:
-        worse = f"yet the model as it is scores more, {score_text(case, case.zero)}"
-    return "; ".join(part for part in (f"{begin} {what}, {score}", tail, also, worse) if part) + "."
+        worse = f"; yet the model as it is scores more, {score_text(case, case.zero)}"
+    return f"{begin} {what}, {score}{tail}{also}{worse}."
 
 
 def over_budgets(cases: Sequence[Case], steps: int) -> str:
@@ -60,19 +68,19 @@ def over_budgets(cases: Sequence[Case], steps: int) -> str:
         for budget in grids[-1]:
             tied.update(name for name in case.plan(float(budget), 1).tied if name != FULL)
     total = sum(len(grid) for grid in grids)
-    where = "" if len(cases) == 1 else f", {len(cases)} tasks together"
+    where = "" if len(cases) == 1 else f" of {len(cases)} tasks"
     span = f"{min(grid[0] for grid in grids):.1e} to {max(case.full_training for case in cases):.1e} FLOPs"
     best = min(tied, key=lambda name: (-tied[name], costs[name], order[name]))
     others = [name for name in order if tied[name] == tied[best] and name != best]
     if best == RANDOM and tied[best] == total:
         return (
-            f"Draw at random: at no budget below a full training ({span}{where}) does any arm score more than a random "
+            f"Draw at random: at none of {total} compute budgets{where} ({span}) does any arm score more than a random "
             "draw beyond noise."
         )
     also = f", as {listed(others)} {'does' if len(others) == 1 else 'do'} at a higher cost" if others else ""
     return (
-        f"Take {best}: at {tied[best]} of {total} budgets from {span}{where} it scores best or cannot be told from the "
-        f"best{also}."
+        f"Take {best}: at {tied[best]} of {total} compute budgets{where} ({span}) it scores best or cannot be told from "
+        f"the best{also}."
     )
 
 

@@ -69,8 +69,8 @@ def summarize(
         If there is no cell, or cells contradict each other.
     """
     grid = Grid(cells, confidence, seed)
-    looked_at = {arm: _named_representation(arm) for arm in grid.arms} | dict(representations or {})
-    tables = [_table(grid, *where, looked_at) for where in _tables(grid)]
+    seen = {arm: _named_representation(arm) for arm in grid.arms} | dict(representations or {})
+    tables = [_table(grid, *where, seen) for where in _tables(grid)]
     return {
         "tables": tables,
         "curves": [_curve(grid, tasks, metric) for tasks, metric in _scopes(grid)],
@@ -78,6 +78,11 @@ def summarize(
         "ties": [tie for table in tables for tie in _ties(table)],
         "notes": notes(grid, tables, confidence),
     }
+
+
+def looked_at(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the arms of a comparison look at, by its manifest, for `summarize`."""
+    return {arm: name for arm, name in (manifest.get("representations") or {}).items() if isinstance(name, str)}
 
 
 def _scopes(grid: Grid) -> list[tuple[Tasks, str]]:

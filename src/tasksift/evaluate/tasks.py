@@ -90,7 +90,7 @@ def _split(
         )
     mine = np.zeros(len(rows), dtype=bool)
     mine[np.random.default_rng([seed, len(rows)]).permutation(len(rows))[:out]] = True
-    parts = ([row for row, held in zip(rows, mine, strict=True) if held is wanted] for wanted in (False, True))
+    parts = ([rows[k] for k in np.flatnonzero(mine == wanted)] for wanted in (False, True))
     kept, held = (tuple(replace(file, path=files[0].path) for file in expand(part, "--target")) for part in parts)
     return kept, held
 

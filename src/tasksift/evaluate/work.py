@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -17,12 +17,22 @@ from tasksift.errors import InputError
 from tasksift.evaluate.arms import Arm, features_name, random_arm
 from tasksift.evaluate.cells import FULL, RANDOM, ZERO_SHOT, Cell, Costs
 from tasksift.evaluate.flops import selection_flops, training_flops
+from tasksift.evaluate.folder import CELLS, FEATURES
 from tasksift.evaluate.held_out import HeldOut, read_held_out
-from tasksift.evaluate.selecting import Inputs, choose, chosen_examples, keep_seconds, kept_seconds, pool_examples
+from tasksift.evaluate.selecting import (
+    Chosen,
+    Inputs,
+    choose,
+    chosen_examples,
+    keep_seconds,
+    kept_seconds,
+    pool_examples,
+)
 from tasksift.evaluate.tasks import Task
 from tasksift.evaluate.trainee import Fitted, Trainee, Training, load_trainee
 from tasksift.progress import Progress, silent
 from tasksift.rows import TextReader, fingerprint
+from tasksift.selectors import SELECTORS
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ class Bench:
         self.setup = setup
         self.by_name = {task.name: task for task in setup.tasks}
         self.reader = TextReader(setup.base.get("text_template"))
+        self._last: tuple[Unit, Chosen] | None = None
 
     @cached_property
     def trainee(self) -> Trainee:
@@ -118,8 +129,30 @@ class Bench:
         }
         config = arm.config(asked, None)
         if arm.features is not None or not arm.has_features:
-            return config if arm.features is None else arm.config(asked, None)
-        return arm.config(asked, self.setup.folder / "features" / features_name(config))
+            return config
+        return arm.config(asked, self.setup.folder / FEATURES / features_name(config))
+
+    def representation(self, arm: Arm) -> str | None:
+        """What an arm looks at; None where it looks at no vectors, or cannot be served."""
+        try:
+            return self.settled(arm, self.setup.tasks[0], "1", 0).representation
+        except InputError:
+            return None
+
+    def check(self) -> None:
+        """Load the model and read the held-out rows, so that what is wrong with them is said before anything else."""
+        self.trainee, self.held_out  # noqa: B018
+
+    @cached_property
+    def _digests(self) -> dict[str, tuple[str, str]]:
+        """Of each task's rows, target and held-out."""
+        return {
+            task.name: (fingerprint(list(task.target)), fingerprint(list(task.held_out))) for task in self.setup.tasks
+        }
+
+    @cached_property
+    def _tests(self) -> str:
+        return fingerprint(list(self.setup.inputs.tests))
 
     def tasks_of(self, unit: Unit) -> list[Task]:
         """The tasks that a unit is judged on."""
@@ -128,28 +161,31 @@ class Bench:
     def path(self, unit: Unit, task: Task) -> Path:
         """Where the cell of a unit and a task is kept: a readable name, and a digest of all that decides about it."""
         arm = self.setup.arms.get(unit.arm)
+        target, held_out = self._digests[task.name]
         key: dict[str, Any] = {
             "unit": [unit.arm, unit.budget, unit.seed],
-            "arm": None if arm is None else [dict(arm.options), arm.features],
+            # Where something is computed decides about nothing but the last bits.
+            "arm": None if arm is None else [{**arm.options, "device": None}, arm.features],
             "base": {**self.setup.base},
             "pool": self.setup.pool,
-            "target": fingerprint(list(task.target)) if unit.task is not None else None,
-            "held_out": [fingerprint(list(task.held_out)), self.setup.max_held_out],
-            "tests": fingerprint(list(self.setup.inputs.tests)),
+            "task": task.name,
+            "target": target if unit.task is not None else None,
+            "held_out": [held_out, self.setup.max_held_out],
+            "tests": self._tests,
             "training": self.trainee.identity,
         }
         digest = blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
         parts = (task.name, unit.arm, unit.budget or "all", "-" if unit.seed is None else str(unit.seed))
-        return self.setup.folder / "cells" / f"{'.'.join(_plain(part) for part in parts)}.{digest}.json"
+        return self.setup.folder / CELLS / f"{'.'.join(_plain(part) for part in parts)}.{digest}.json"
 
     def is_done(self, unit: Unit) -> bool:
         """Whether every cell of a unit is there."""
         return all(self.path(unit, task).exists() for task in self.tasks_of(unit))
 
     def run(self, unit: Unit, progress: Progress = silent) -> None:
-        """Select, train, score, write."""
+        """Select, train, score, write; a cell that is there stays as it is."""
         rows, distinct, pool_rows, costs, fitted = self._fit(unit, progress)
-        for task in self.tasks_of(unit):
+        for task in [task for task in self.tasks_of(unit) if not self.path(unit, task).exists()]:
             begun = time.perf_counter()
             scores, weights = self.trainee.scores(fitted.model, self.held_out[task.name])
             seconds = time.perf_counter() - begun
@@ -162,12 +198,23 @@ class Bench:
             )  # fmt: skip
             cell.write(self.path(unit, task))
 
-    def prepare(self, arm: Arm, task: Task, budget: str, seed: int, progress: Progress) -> None:
-        """Compute what an arm's selections share, or find it, and see whether it can serve the request at all."""
-        config = self.settled(arm, task if arm.looks_at_targets else None, budget, seed)
-        chosen = choose(config, self.setup.inputs, task.target if arm.looks_at_targets else (), progress)
+    def prepare(self, unit: Unit, progress: Progress) -> None:
+        """Compute what an arm's selections share, or find it, and see whether it can serve a request."""
+        arm, task = self.setup.arms[unit.arm], self.by_name[unit.task] if unit.task is not None else None
+        config = self.settled(arm, task, str(unit.budget), unit.seed or 0)
+        chosen = choose(config, self.setup.inputs, task.target if task is not None else (), progress)
         if arm.features is None and arm.has_features:
             keep_seconds(_clock(config), chosen.feature_seconds)
+
+    def _choose(self, unit: Unit, arm: Arm, config: RunConfig, progress: Progress) -> Chosen:
+        """Select; or draw again from the plan of the unit before, if that is the same but for the seed of the draw."""
+        before, seeded = self._last, SELECTORS[arm.preset.selector].seeded
+        if before is not None and not seeded and replace(before[0], seed=unit.seed) == unit:
+            return replace(before[1], selection=before[1].selection.redraw(seed=unit.seed or 0))
+        target = self.by_name[unit.task].target if unit.task is not None else ()
+        chosen = choose(config, self.setup.inputs, target, progress)
+        self._last = unit, chosen
+        return chosen
 
     def _fit(self, unit: Unit, progress: Progress) -> tuple[int, int, int, Costs, Fitted]:
         epochs, parameters = self.setup.training.settings.epochs, self.trainee.parameters
@@ -175,7 +222,7 @@ class Bench:
         arm = random_arm(RANDOM) if everything else self.setup.arms[unit.arm]
         task = self.by_name[unit.task] if unit.task is not None else None
         config = self.settled(arm, task, "1" if everything else str(unit.budget), unit.seed or 0)
-        chosen = choose(config, self.setup.inputs, task.target if task is not None else (), progress)
+        chosen = self._choose(unit, arm, config, progress)
         pool_rows = int(chosen.selection.manifest["pool"]["rows"])
         if unit.arm == ZERO_SHOT:
             return 0, 0, pool_rows, Costs(), Fitted(self.trainee.untrained, 0)
@@ -202,13 +249,17 @@ class Bench:
         return rows, distinct, pool_rows, replace(costs, train_seconds=seconds, train_flops=flops), fitted
 
 
-def work(bench: Bench, unit: Unit) -> tuple[Unit, str | None]:
-    """Work on a unit in a worker process; what the user can mend comes back as a line, and others go on."""
-    try:
-        bench.run(unit)
-    except InputError as error:
-        return unit, str(error)
-    return unit, None
+def work(bench: Bench, units: Sequence[Unit]) -> list[tuple[Unit, str | None]]:
+    """Work on units, in a worker process or here; what the user can mend comes back as a line, and others go on."""
+    faults: list[tuple[Unit, str | None]] = []
+    for unit in units:
+        try:
+            bench.run(unit)
+        except InputError as error:
+            faults.append((unit, str(error)))
+        else:
+            faults.append((unit, None))
+    return faults
 
 
 def _clock(config: RunConfig) -> Path:

@@ -79,20 +79,31 @@ function extent(values, room = 0) {
   return [low - pad, high + pad];
 }
 
+// A range for what is compared. What lies further off than half its width would press it together, and stays out.
+function rangeOf(values, others, room) {
+  const [low, high] = extent(values);
+  const reach = high > low ? (high - low) / 2 : Infinity;
+  return extent(values.concat(others.filter((value) => known(value) && value >= low - reach && value <= high + reach)), room);
+}
+
+// On which side of a range a value lies: -1 below, 1 above, 0 within.
+const beyond = (value, range) => (value < Math.min(...range) ? -1 : value > Math.max(...range) ? 1 : 0);
+
 const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
 const word = (x, y, text, kind, anchor) => svg("text", { x, y, class: kind, "text-anchor": anchor, text: visible(text) });
 const dot = (cx, cy, r, kind) => svg("circle", { cx, cy, r, class: kind });
 
-// Horizontal rules with their values at the left, above the rule as newspapers set them.
+// Horizontal rules with their values at the left, above the rule as newspapers set them; `format` is told their step.
 function rulesY(plot, scale, box, format, count = 4) {
-  for (const tick of scale.ticks(count)) {
+  const ticks = scale.ticks(count);
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : undefined;
+  for (const tick of ticks) {
     const y = scale(tick);
-    plot.append(line(0, y, box.right, y, "rule"), word(0, y - 4, format(tick), "tick", "start"));
+    plot.append(line(0, y, box.right, y, "rule"), word(0, y - 4, format(tick, step), "tick", "start"));
   }
 }
 
-function ticksX(plot, scale, box, format, count) {
-  let end = -Infinity;
+function ticksX(plot, scale, box, format, count, end = -Infinity) {
   for (const tick of scale.ticks(count || Math.max(2, Math.floor((box.right - box.left) / 68)))) {
     const x = scale(tick);
     const text = format(tick);
@@ -102,6 +113,26 @@ function ticksX(plot, scale, box, format, count) {
     plot.append(line(x, box.bottom, x, box.bottom + 5, "tickmark"), word(x, box.bottom + 19, text, "tick", anchor));
     end = x + half + 8;
   }
+}
+
+// How wide a text is in the font of the page.
+const ruler = document.createElement("canvas").getContext("2d");
+
+function textWidth(text, weight = 450) {
+  ruler.font = weight + " 13px " + getComputedStyle(document.body).fontFamily;
+  return ruler.measureText(text).width;
+}
+
+// Move labels apart that would lie on each other, and keep them between two heights.
+function spreadOut(ends, gap, top, bottom) {
+  ends.sort((a, b) => a.y - b.y);
+  for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + gap);
+  let floor = bottom;
+  for (let i = ends.length - 1; i >= 0; i--) {
+    ends[i].y = Math.max(top, Math.min(ends[i].y, floor));
+    floor = ends[i].y - gap;
+  }
+  return ends;
 }
 
 // The note: one for the page, at the pointer or at a point, read out when it changes.
@@ -123,6 +154,26 @@ function showNote(x, y, ...lines) {
 
 function hideNote() {
   if (note) note.hidden = true;
+}
+
+// Let a chart tell of the one of its spots, {x, y, lines}, that is nearest to the pointer, with a ring around it.
+function tellsNearest(plot, width, spots, near = 28) {
+  const ring = svg("circle", { r: 7.5, class: "ring away" });
+  const over = (event) => {
+    const scale = plot.getBoundingClientRect();
+    const at = [(event.clientX - scale.x) * (width / scale.width), (event.clientY - scale.y) * (width / scale.width)];
+    const far = (spot) => Math.hypot(spot.x - at[0], spot.y - at[1]);
+    const found = spots.length ? spots.reduce((best, spot) => (far(spot) < far(best) ? spot : best)) : null;
+    const hit = found !== null && far(found) <= near;
+    ring.classList.toggle("away", !hit);
+    if (!hit) return hideNote();
+    ring.setAttribute("cx", found.x);
+    ring.setAttribute("cy", found.y);
+    showNote(scale.x + found.x * (scale.width / width), scale.y + found.y * (scale.width / width), ...found.lines());
+  };
+  plot.append(ring);
+  for (const type of ["pointermove", "pointerdown"]) plot.addEventListener(type, over);
+  plot.addEventListener("pointerleave", () => { ring.classList.add("away"); hideNote(); });
 }
 
 // Let a shape say something under the pointer, at a tap and when it has the focus.

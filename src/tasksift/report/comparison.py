@@ -11,7 +11,7 @@ from tasksift import __version__
 from tasksift.errors import InputError
 from tasksift.evaluate.cells import BASELINES, Cell
 from tasksift.evaluate.plan_cells import advice, frontier_of
-from tasksift.evaluate.summary import summarize
+from tasksift.evaluate.summary import looked_at, summarize
 from tasksift.report.findings import Table, findings
 from tasksift.report.showable import counted, cut, showable
 
@@ -69,7 +69,7 @@ def data_of_cells(
 ) -> dict[str, Any]:
     """Return the same from cells in memory, those that `asked_cells` gives; `summary`, if there is none, is made."""
     if summary is None:
-        summary = summarize(cells) if cells else {name: [] for name in PARTS}
+        summary = summarize(cells, representations=looked_at(manifest)) if cells else {name: [] for name in PARTS}
     tables, notes = summary["tables"], list(summary["notes"])
     shown = _shortened(tables)
     if len(shown) < len(tables):

@@ -29,6 +29,15 @@ function said(text, kind) {
   return node;
 }
 
+// The same in a narrow place: it may go on in the next line after the marks that join words.
+function breakable(text) {
+  const node = said(text);
+  for (const part of [...node.childNodes].filter((each) => each.nodeType === Node.TEXT_NODE)) {
+    part.replaceWith(...part.textContent.split(/(?<=[_\-:./+])/).flatMap((word, i) => (i ? [el("wbr"), word] : [word])));
+  }
+  return node;
+}
+
 let sections = [];
 
 // A section: its heading and how to read it on the left, what it shows on the right (below, where it is wide).
@@ -66,7 +75,7 @@ function choice(label, options, value, act) {
     return el("label", { class: "choice" }, el("span", { text: label }), list);
   }
   const name = "choice" + ++choices;
-  return el("fieldset", { class: "choice" }, el("legend", { text: label }), el("span", { class: "segments" },
+  return el("div", { class: "choice", role: "radiogroup", "aria-label": label }, el("span", { "aria-hidden": true, text: label }), el("span", { class: "segments" },
     options.map((option) => el("label", {}, el("input", { type: "radio", name, checked: option.value === value,
       on: { change: () => act(option.value) } }), el("span", {}, said(option.text))))));
 }

@@ -71,7 +71,7 @@ def sentence(selection: Selection, sources: list[dict[str, Any]], distances: Map
         parts.append(
             f"Each example asks for its {plan.breadth:,.{0 if plan.breadth >= 10 else 1}f} nearest rows; near-copies "
             "count as one."
-            if plan.breadth >= 1
+            if plan.breadth >= 1.05
             else "Each example asks for its nearest row and the near-copies of that."
         )
     pool = np.array([each["pool"] for each in sources], dtype=np.float64)

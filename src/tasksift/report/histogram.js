@@ -11,7 +11,7 @@ function histogram(parent, { label, edges, pool, selected, unit, names, format =
   while (last > first + 1 && !filled(last - 1)) last--;
   const widths = edges.slice(1).map((edge, i) => edge - edges[i]);
   const even = Math.max(...widths) <= Math.min(...widths) * 1.05;
-  const edgeText = (value) => significant(value);
+  const edgeText = (value) => (Math.abs(value) >= 100 ? whole(value) : significant(value));
 
   const draw = (width) => {
     const height = Math.round(Math.min(280, Math.max(190, width * 0.4)));

@@ -5,7 +5,7 @@ function onlinePage(data) {
   const domains = data.domains || [];
   opening(glance.sentence, [
     [known(glance.steps) ? whole(glance.steps) : listLength(glance.steps), "steps"], [known(glance.domains) ? whole(glance.domains) : whole(domains.length), "domains"],
-    [whole(domains.reduce((sum, each) => sum + (each.drawn || 0), 0)), "rows drawn"], [whole(domains.reduce((sum, each) => sum + (each.rows || 0), 0)), "rows in the pool"],
+    [whole(domains.reduce((sum, each) => sum + (each.drawn || 0), 0)), "rows drawn"], [whole(domains.reduce((sum, each) => sum + (each.rows || 0), 0)), "training rows"],
   ], [["Policy", glance.mode]]);
   const names = domains.map((each) => (each.name == null ? "all others" : each.name));
   const steps = data.steps || [];
@@ -14,15 +14,15 @@ function onlinePage(data) {
   const total = (part) => domains.reduce((sum, each) => sum + (each[part] || 0), 0) || 1;
   const [rows, drawn] = [total("rows"), total("drawn")];
   if (domains.length) {
-    pairedBars(section("drawn", "What was drawn", "Each domain has two bars: its share of the pool above, its share of the rows that were drawn below."),
-      { caption: "Share of each domain in the pool and among the rows drawn", heads: ["the pool", "drawn"], what: "Domain",
+    pairedBars(section("drawn", "What was drawn", "Each domain has two bars: its share of the training rows above, its share of the rows that were drawn below. \u00d7\u20092 means drawn twice as often as its size would have it."),
+      { caption: "Share of each domain in the training rows and among the rows drawn", heads: ["the training rows", "the rows drawn"], what: "Domain",
         rows: domains.map((each) => ({ name: each.name, a: each.rows / rows, b: each.drawn / drawn })) });
   }
 }
 
 // Domains by what they had on average; the first few have a colour, the others are one area.
 function mixture(names, steps, probabilities) {
-  const body = section("mixture", "The mixture", "How likely each domain was at each step. An area that widens is a domain that was found more useful as the training went on.", { wide: true });
+  const body = section("mixture", "The mixture", "How likely each domain was at each step. An area that widens is a domain that was drawn more often as the training went on. That says that the reward of its rows was larger, which with the usual reward means a larger loss, not that the domain helps.", { wide: true });
   const share = names.map((_, k) => probabilities.reduce((sum, row) => sum + (row[k] || 0), 0));
   const order = names.map((_, k) => k).sort((a, b) => share[b] - share[a]);
   const few = order.length > HUES ? HUES - 1 : order.length;
@@ -36,7 +36,7 @@ function mixture(names, steps, probabilities) {
 function losses(names, steps, values) {
   const seen = names.map((_, k) => k).filter((k) => values.some((row) => known(row[k])));
   if (!seen.length) return;
-  const body = section("losses", "Losses", "One panel per domain, all on the same scale: lower is better. The grey lines are the other domains.", { wide: true });
+  const body = section("losses", "Losses", "The training loss of the rows that were drawn, one panel per domain, all on the same scale. The grey lines are the other domains. Whether a domain got better is for held-out rows to say.", { wide: true });
   const range = extent(values.flat(), 0.04);
   const paths = (width, height) => {
     const x = linear(extent(steps), [0, width]);

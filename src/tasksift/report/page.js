@@ -8,7 +8,7 @@ const KINDS = {
 
 function opening(sentence, numbers, about, advice) {
   const node = document.querySelector("header.top");
-  if (sentence) node.append(el("p", { class: "lead" }, said(sentence)));
+  if (sentence) node.append(el("p", { class: sentence.length > 320 ? "lead long" : "lead" }, said(sentence)));
   if (advice) node.append(el("p", { class: "advice" }, el("strong", { text: "Advice" }), said(advice)));
   node.append(keyNumbers(numbers), facts(about));
 }

@@ -23,16 +23,23 @@ _SCRIPTS = (
     "charts.js",
     "histogram.js",
     "lines.js",
+    "areas.js",
+    "prices.js",
     "bars.js",
     "map.js",
     "whatif.js",
     "selection.js",
     "results.js",
+    "verdicts.js",
+    "scorecard.js",
+    "losers.js",
     "comparison.js",
     "online.js",
     "record.js",
     "page.js",
 )
+
+_STYLES = ("page.css", "charts.css", "selection.css", "comparison.css", "screens.css")
 
 KINDS = ("selection", "comparison", "online")
 
@@ -57,7 +64,7 @@ def render(data: Mapping[str, Any]) -> str:
 
     Notes
     -----
-    The content security policy lets run only the one style sheet and the one script of this package, by their digests,
+    The content security policy lets run only the one style and the one script of this package, by their digests,
     and forbids every request. The data lie in the page as JSON that holds no ``<``, so nothing in them ends it.
     """
     kind, written = data.get("kind"), data.get("format")
@@ -82,7 +89,7 @@ def render(data: Mapping[str, Any]) -> str:
 
 
 def _style() -> str:
-    return "\n" + _read("page.css")
+    return "\n" + "\n".join(_read(name) for name in _STYLES)
 
 
 def _script() -> str:

@@ -111,6 +111,7 @@ function samples(rows) {
   const search = el("input", { type: "search", id: "search", placeholder: "a word in the row, its source or the reason", on: { input: () => filter() } });
   const filter = () => {
     const wanted = search.value.trim().toLowerCase();
+    if (wanted) body.querySelector("button.more")?.click();
     let left = 0;
     nodes.forEach((node, i) => {
       node.hidden = !words[i].includes(wanted);
@@ -120,5 +121,5 @@ function samples(rows) {
   };
   filter();
   body.append(el("div", { class: "controls" }, el("label", { class: "choice grow" }, el("span", { text: "Show rows with" }), search), count),
-    el("ol", { class: "rows" }, nodes));
+    ...shortened(el("ol", { class: "rows" }, nodes), 20, "rows"));
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasksift.errors import InputError
 from tasksift.plan import Plan
 from tasksift.report.basis import Basis, spread
 from tasksift.report.coverage import coverage
@@ -52,6 +53,9 @@ def report_of_run(run: Path) -> dict[str, Any]:
     """
     selection = open_run(run)
     report = selection.report or selection_report(selection)
+    head = report.get("glance") if isinstance(report, dict) else None
+    if not isinstance(head, dict) or not isinstance(head.get("sentence"), str):
+        raise InputError(f"{run}: report_data.json is damaged; remove it for a report of what else the folder holds")
     return page_data(report, selection.manifest, (run / "config.yaml").read_text(encoding="utf-8"))
 
 

@@ -58,14 +58,30 @@ function significant(value, digits = 3) {
   return signed(value.toLocaleString("en-US", { maximumSignificantDigits: size >= 1000 ? 6 : digits }));
 }
 
+// The digits after the point that tell multiples of a step apart.
+function digitsOf(step) {
+  let digits = 0;
+  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
+  return digits;
+}
+
 const RAISED = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079";
 
 function scientific(value) {
   if (!known(value)) return NONE;
   if (value === 0) return "0";
   const [front, power] = value.toExponential(1).split("e");
-  const raised = Array.from(String(Math.abs(Number(power))), (digit) => RAISED[Number(digit)]).join("");
-  return signed(front) + "\u202f" + TIMES + "\u202f10" + (Number(power) < 0 ? "\u207b" : "") + raised;
+  return signed(front) + "\u202f" + TIMES + "\u202f" + tenTo(Number(power));
+}
+
+function tenTo(power) {
+  return "10" + (power < 0 ? "\u207b" : "") + Array.from(String(Math.abs(power)), (digit) => RAISED[Number(digit)]).join("");
+}
+
+// A mark of a logarithmic axis: a power of ten, or a few of it.
+function powers(value) {
+  const [front, power] = value.toExponential(0).split("e").map(Number);
+  return (front === 1 ? "" : front + "\u202f" + TIMES + "\u202f") + tenTo(power);
 }
 
 function percent(value, digits) {

@@ -250,5 +250,6 @@ SELECTOR = Selector(
         "cut": Parameter(0.05, "share of a cluster's rows at each end of its score that come last", low=0, high=0.49),
     },
     needs=frozenset({"vectors", "scores"}),
+    seeded=True,
     flops=lambda size: 2.0 * size.rows * MOST_CLUSTERS * size.dim,
 )

@@ -195,6 +195,8 @@ class Selector:
         Whether it can estimate how many rows to take.
     takes_groups : bool
         Whether a column of groups means anything to it.
+    seeded : bool
+        Whether its plans depend on the seed, as draws always do.
     flops : callable
         Its floating-point operations for a `Size`, features not counted.
     memory : callable
@@ -212,6 +214,7 @@ class Selector:
     ignores_copies: bool = False
     sizes_itself: bool = False
     takes_groups: bool = False
+    seeded: bool = False
     flops: Callable[[Size], float] = one_pass
     memory: Callable[[Size], float] = lambda size: 0.0
     meaning: str = ""

@@ -267,6 +267,7 @@ SELECTOR = Selector(
         "separate": Parameter(False, "each task takes its share, by the n-grams of its targets, one after the other"),
     },
     needs=frozenset({"target", "texts"}),
+    seeded=True,
     memory=lambda size: HASHES + 32.0 * size.rows,
     meaning="log-weight",
     flops=lambda size: 4.0 * size.rows * size.tokens,

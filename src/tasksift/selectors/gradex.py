@@ -284,6 +284,7 @@ SELECTOR = Selector(
     needs=frozenset({"target", "margins"}),
     sizes_itself=True,
     takes_groups=True,
+    seeded=True,
     flops=_flops,
     meaning="of a group that helps the targets",
 )

@@ -278,7 +278,7 @@ _COMMON = {
 
 _NEEDS: frozenset[Need] = frozenset({"target", "vectors", "lengths"})
 
-SELECTOR = Selector(_prepare, "score", _COMMON, _NEEDS, sizes_itself=True, flops=_flops, memory=_memory)
+SELECTOR = Selector(_prepare, "score", _COMMON, _NEEDS, sizes_itself=True, seeded=True, flops=_flops, memory=_memory)
 
 WEIGHTED = Selector(
     _prepare_weighted,
@@ -294,6 +294,7 @@ WEIGHTED = Selector(
     },
     _NEEDS,
     sizes_itself=True,
+    seeded=True,
     flops=_flops,
     memory=_memory,
 )

@@ -312,5 +312,6 @@ SELECTOR = Selector(
     },
     needs=frozenset({"vectors", "scores"}),
     takes_groups=True,
+    seeded=True,
     flops=_flops,
 )
