@@ -84,6 +84,7 @@ def add_plan(
             str | None, own(CURVES, "S", "Its score after training on everything, measured or expected.")
         ] = None,
         out: Annotated[Path | None, own(OUTPUT, "FILE", "Write the plan as JSON.", "--out", "-o")] = None,
+        force: Annotated[bool, own(OUTPUT, "", "Replace what is in the way.", "--force")] = False,
         as_json: Annotated[bool, own(OUTPUT, "", "Print the plan as JSON.", "--json")] = False,
     ) -> None:  # fmt: skip
         """Plan compute: which method, and how much of the pool, a budget is best spent on.
@@ -94,6 +95,7 @@ def add_plan(
             from tasksift.evaluate.advise import Request, advise
             from tasksift.evaluate.plan_lines import lines
             from tasksift.represent.store import replace_json
+            from tasksift.rows import writing
 
             given = {
                 "model_params": model_params, "pool_rows": pool_rows, "pool_tokens": pool_tokens,
@@ -107,16 +109,24 @@ def add_plan(
                 **{name: _real(name, text) for name, text in scores.items() if text is not None},
                 less_cost=less_cost, reusable=dict(_parts(reusable or [])), cells=cells, panel=panel, metric=metric,
             )  # fmt: skip
-            if out is not None and (not out.parent.is_dir() or out.is_dir()):
-                raise InputError(f"cannot write {out}: name a file in a folder that exists")
+            if out is not None:
+                _check_file(out, force)
             record = advise(request)
             if out is not None:
-                replace_json(out, record)
+                with writing(out):
+                    replace_json(out, record)
             if as_json:
                 typer.echo(json.dumps(record, ensure_ascii=False))
             else:
                 for line in lines(record):
                     typer.echo(line)
+
+
+def _check_file(out: Path, force: bool) -> None:
+    if not out.parent.is_dir() or out.is_dir():
+        raise InputError(f"cannot write {out}: name a file in a folder that exists")
+    if out.exists() and not force:
+        raise InputError(f"{out} exists; use --force to replace it, or name another file")
 
 
 def _real(field: str, text: str) -> float:

@@ -69,10 +69,13 @@ def test_a_plan_from_published_curves(command: Callable[..., Outcome], tmp_path:
     assert "Select with Embed and train on 21 % of the pool, predicted 65 % of the gain" in done.out
     assert "single runs" in done.out
     assert "smallest and largest over the published panels" in done.out
+    assert "PPL     FLOPs for each target: from 2.04e+18 on, nowhere in 4 of 6" in done.out
     done = command(*SIZES, "--flops", "1e18", "--panel", "MMLU-7B", "--json", "--out", "plan.json")
     assert done.code == 0
     record = json.loads(done.out)
     assert record == json.loads((tmp_path / "plan.json").read_text())
+    assert command(*SIZES, "--flops", "1e18", "--out", "plan.json", "--force").code == 0
+    assert json.loads((tmp_path / "plan.json").read_text())["source"] == "published, panel all"
     (case,) = record["cases"]
     assert case["plan"]["best"] == "Embed"
     assert case["plan"]["choices"][0]["score"] == pytest.approx(46.94, abs=0.01)
@@ -169,6 +172,8 @@ def test_a_budget_below_all_that_was_measured(command: Callable[..., Outcome], t
         ((*SIZES, "--flops", "1e18", "--zero-score", "1", "--full-score", "1"), "they should differ"),
         ((*SIZES, "--flops", "1e18", "--metric", "loss"), "--metric goes with --cells"),
         ((*SIZES, "--flops", "1e18", "--out", "no/plan.json"), "cannot write no/plan.json"),
+        ((*SIZES, "--flops", "1e18", "--out", "cells.parquet"), "cells.parquet exists; use --force to replace it"),
+        ((*SIZES, "--flops", "1e18", "--out", "/proc/plan.json"), "cannot write /proc/plan.json"),
         (("--flops", "1e18"), "there is no --model-params"),
         (("--flops", "1e18", "--cells", "none"), "there is no none"),
         (("--flops", "1e18", "--cells", ".", "--panel", "all"), "--panel is of published curves"),

@@ -46,6 +46,12 @@ def report(run: Path) -> dict[str, Any]:
     return data
 
 
+def test_one_row_is_the_nearest_row(folder: Path):
+    (folder / "one.jsonl").write_text('{"text": "one row"}\n')
+    ts.select(folder / "one.jsonl", folder / "target.jsonl", budget=1, dim=8, out=folder / "out.jsonl")
+    assert "asks for its nearest row" in report(folder / "out.jsonl.run")["glance"]["sentence"]
+
+
 KNOBS = {"tsds": "breadth", "nearest": "budget", "round-robin": "budget", "dsir": None, "random": None}
 
 

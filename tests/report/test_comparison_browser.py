@@ -71,6 +71,7 @@ def test_labels_of_sixteen_lines_lie_apart_and_inside(visit):
     seen = visit(comparison(many=True))
     for shown in ("the score", "the difference to random"):
         seen.run(CHOOSE, "#curves", shown)
+        seen.wait("return document.querySelector('#curves .ending text') !== null")
         labels = seen.run(BOXES, "#curves .ending text")
         assert len(labels) == (14 if shown == "the score" else 13)
         assert overlaps(labels) == []

@@ -30,7 +30,7 @@ def records(path, batch_rows=2048):
 def squeeze(path, data):
     """Write bytes as the suffix of the file says."""
     if path.suffix == ".gz":
-        data = gzip.compress(data)
+        data = gzip.compress(data, mtime=0)
     if path.suffix == ".zst":
         with pa.output_stream(str(path), compression="zstd") as sink:
             sink.write(data)
@@ -167,7 +167,7 @@ PARQUET = TABLE.getvalue().to_pybytes()
         ("a.csv", b'a,b\n1,2\n3,"x\ny\n', ", line 3: not CSV (unexpected end of data)"),
         ("a.csv", b"a,b,a\n1,2,3\n", ": the column 'a' stands there 2 times; rename one"),
         ("a.jsonl", PARQUET, " is a Parquet file, not what its suffix .jsonl says; rename it to a.parquet"),
-        ("a.jsonl", gzip.compress(b"{}"), " is compressed with gzip, not what its suffix .jsonl says; ren"),
+        ("a.jsonl", gzip.compress(b"{}", mtime=0), " is compressed with gzip, not what its suffix .jsonl says; ren"),
         ("a.arrow", PARQUET, " is a Parquet file, not what its suffix .arrow says; rename it to a.parquet"),
         ("a.csv", b"PK\x03\x04xxxx", " is a zip archive, not what its suffix .csv says; unpack it"),
         ("a.parquet", b"hello, this is text", " is not what its suffix .parquet says"),

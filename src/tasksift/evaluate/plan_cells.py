@@ -108,7 +108,9 @@ def case_of(
     groups = _groups(cells, task, metric)
     full = _full(cells, task, metric)
     if not full:
-        raise InputError(f"the comparison has no training on everything for {task} with a finite {metric}: finish it first")
+        raise InputError(
+            f"the comparison has no training on everything for {task} with a finite {metric}: finish it first"
+        )
     whole = float(np.mean([cell.costs.train_flops for cell in full]))
     if not 0 < whole < np.inf:
         raise InputError(f"the cells of {task} count no operations of training on everything")

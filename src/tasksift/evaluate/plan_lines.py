@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tasksift.evaluate.plan_words import share_text
-from tasksift.evaluate.priors import GAIN
+from tasksift.evaluate.plan_words import score_text, share_text
 
 Record = Mapping[str, Any]
 
@@ -28,7 +27,7 @@ def lines(record: Record) -> Iterator[str]:
         yield ""
         yield "Measured points that nothing beats at their price:"
         for point in case["front"]:
-            score = _score(case, point["score"])
+            score = score_text(case["metric"], point["score"])
             yield f"  {point['flops']:.2e} FLOPs  {score:>7}  {point['method']}, {share_text(point['share'])}"
         yield ""
         if case["break_even"]:
@@ -57,7 +56,7 @@ def _table(case: Record) -> Iterator[str]:
         for each in plans:
             choice = next((choice for choice in each["choices"] if choice["method"] == name), None)
             sign = "*" if each["best"] == name else "=" if name in each["tied"] else " "
-            cells.append("-  " if choice is None else f"{_score(case, choice['score'])} {sign}")
+            cells.append("-  " if choice is None else f"{score_text(case['metric'], choice['score'])} {sign}")
         rows.append([name, *cells])
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -66,14 +65,11 @@ def _table(case: Record) -> Iterator[str]:
     yield "* best, = cannot be told from it, - the budget does not pay for a share that was measured, > your budget"
 
 
-def _score(case: Record, score: float) -> str:
-    return f"{100 * score:.0f} %" if case["metric"] == GAIN else f"{score:.4g}"
-
-
 def _ranges(found: Sequence[Record]) -> Iterator[str]:
     for each in found:
         value = "{:.2e}" if each["what"] == "budget" else "{:g}"
         low, high = (None if each[end] is None else value.format(each[end]) for end in ("low", "high"))
         span = "nowhere" if low is None else f"{low} to nowhere" if high is None else f"{low} to {high}"
-        never = f", nowhere in {each['never']} of {each['cases']}" if each.get("never") and low else ""
-        yield f"  {each['method']:<6}  {SUBJECTS[each['what']]}: {span}{never}"
+        if each.get("never") and low:
+            span = f"from {low} on, nowhere in {each['never']} of {each['cases']}"
+        yield f"  {each['method']:<6}  {SUBJECTS[each['what']]}: {span}"

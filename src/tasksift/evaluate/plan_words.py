@@ -35,9 +35,10 @@ def at_budget(case: Case, made: Plan) -> str:
             f"Train on a random draw of all that the budget pays for, {100 * best.share:.4g} % of the pool: which few "
             f"rows are left out hardly matters. Training on everything takes {made.full_training:.4g} FLOPs."
         )
-    low, high = sorted((best.low, best.high), key=case.shown)
+    found, *ends = (score_text(case.metric, case.shown(each)) for each in (best.score, best.low, best.high))
+    low, high = ends if case.higher_is_better else ends[::-1]
     unit = " of the gain of a full training" if case.metric == GAIN else ""
-    score = f"predicted {score_text(case, best.score)}{unit} ({score_text(case, low)} to {score_text(case, high)})"
+    score = f"predicted {found}{unit} ({low} to {high})"
     what = f"train on {share_text(best.share)} of the pool"
     others = [name for name in made.tied if name != best.method]
     drawn = [name for name in others if name.lower() == RANDOM]
@@ -52,7 +53,7 @@ def at_budget(case: Case, made: Plan) -> str:
     also = f"; {listed(others)} cannot be told from it" if others else ""
     worse = ""
     if case.zero is not None and best.score < case.zero:
-        worse = f"; yet the model as it is scores more, {score_text(case, case.zero)}"
+        worse = f"; yet the model as it is scores more, {score_text(case.metric, case.shown(case.zero))}"
     return f"{begin} {what}, {score}{tail}{also}{worse}."
 
 
@@ -79,15 +80,14 @@ def over_budgets(cases: Sequence[Case], steps: int) -> str:
         )
     also = f", as {listed(others)} {'does' if len(others) == 1 else 'do'} at a higher cost" if others else ""
     return (
-        f"Take {best}: at {tied[best]} of {total} compute budgets{where} ({span}) it scores best or cannot be told from "
-        f"the best{also}."
+        f"Take {best}: at {tied[best]} of {total} compute budgets{where} ({span}) it scores best or cannot be told "
+        f"from the best{also}."
     )
 
 
-def score_text(case: Case, score: float) -> str:
-    """Return a score of the curves as people read it."""
-    shown = case.shown(score)
-    return f"{100 * shown:.0f} %" if case.metric == GAIN else f"{shown:.4g}"
+def score_text(metric: str, score: float) -> str:
+    """Return a score, in the metric's own direction, as people read it."""
+    return f"{100 * score:.0f} %" if metric == GAIN else f"{score:.4g}"
 
 
 def share_text(share: float) -> str:

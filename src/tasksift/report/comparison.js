@@ -67,7 +67,8 @@ function chooser(body, items, keys, show) {
         if (at >= 0 && next[at]) (controls.querySelectorAll(".choice")[i]?.querySelector("input:checked, select") || next[at]).focus();
       });
     }).filter(Boolean));
-    holder.replaceChildren();
+    // On paper there are no controls to say what is shown.
+    holder.replaceChildren(el("p", { class: "on-paper" }, said(keys.map(([key, label, text]) => label + ": " + text(state[key])).join(", "))));
     show(holder, matching(keys.length)[0]);
   };
   body.append(controls, holder);

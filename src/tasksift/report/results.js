@@ -39,7 +39,9 @@ function resultTable(parent, one) {
   const scores = (row) => [row.score, ...(row.seeds || [])];
   const [selections, references] = [rows.filter((row) => !REFERENCES.includes(row.arm)), rows.filter((row) => REFERENCES.includes(row.arm))];
   const domain = rangeOf(selections.flatMap(scores), references.flatMap(scores), 0.05);
-  const widest = widestOf(selections.map((row) => row.versus_random).filter(Boolean));
+  const differences = (some) => some.map((row) => row.versus_random).filter(Boolean);
+  const usual = widestOf(differences(selections));
+  const widest = Math.max(usual, ...differences(references).map((each) => Math.abs(each.mean) * 1.06).filter((size) => size <= usual * 1.5));
   const heads = ["Method", "Score", "Each seed", "Difference to random", "Verdict", "Cost"];
   const head = el("div", { role: "row", class: "result-head" }, heads.map((text, i) => el("span", { role: "columnheader" },
     text, i === 2 || i === 3 ? el("span", { class: "sub" }, ["worse", i === 3 ? unitOf(one.metric) : "", "better"].map((side) => el("span", { text: side }))) : null)));

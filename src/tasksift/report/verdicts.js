@@ -54,9 +54,9 @@ function verdictGrid(parent, tables, metric) {
     return el("td", { class: first ? "first" : null }, says(glyph, () => [el("strong", {}, said(arm)), visible(one.task) + " at " + visible(one.budget),
       verdict[1] + ": " + withRange(metric, row.versus_random) + " " + unitOf(metric)]));
   };
-  const wide = Math.max(30, 8 + Math.max(...across.map((one) => textWidth(visible(one.budget)))));
+  const wide = Math.max(26, 4 + Math.max(...across.map((one) => textWidth(visible(one.budget)))) * 0.93);
   const unsure = across.some((one) => one.rows.some((row) => row.versus_random && verdictOf(row.versus_random)[0] === "unsure"));
-  const grid = el("table", { class: "grid", style: { minWidth: 230 + across.length * wide + "px" } }, el("caption", { text: "Verdicts by " + metricName(metric) }),
+  const grid = el("table", { class: "grid", style: { minWidth: 284 + across.length * wide + "px" } }, el("caption", { text: "Verdicts by " + metricName(metric) }),
     el("colgroup", {}, el("col", { class: "of-names" }), el("col", { class: "of-tallies", span: 2 }), el("col", { span: across.length })),
     el("thead", {},
       el("tr", {}, el("th", { scope: "col", rowspan: 2, text: "Method" }), el("th", { scope: "col", rowspan: 2, class: "tally", text: "better" }), el("th", { scope: "col", rowspan: 2, class: "tally", text: "worse" }),
