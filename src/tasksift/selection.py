@@ -221,24 +221,24 @@ def open_run(folder: str | Path) -> Selection:
     InputError
         If it is not one.
     """
-    folder = Path(folder)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        config = RunConfig.load(folder / "config.yaml")
-        plan_rows = pq.read_table(folder / "plan.parquet")
-        record = pq.read_table(folder / "selection.parquet")
-        shown = pq.read_table(folder / "targets.parquet")
-        targets = shown["text"].to_pylist()
-        tasks = shown["task"].to_pylist() if "task" in shown.column_names else None
-        links, path = _read_links(folder / "transport.parquet"), _read_path(folder / "path.parquet")
-        left_out = pq.read_table(folder / "left_out.parquet") if (folder / "left_out.parquet").exists() else None
-        data = folder / REPORT
-        report = json.loads(data.read_text(encoding="utf-8")) if data.exists() else None
-        facts = manifest["plan"]
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder} is not a finished run directory ({error})") from None
+        return _opened(Path(folder))
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
+        raise InputError(f"{folder} is not a finished run directory ({' '.join(str(error).split())})") from None
+
+
+def _opened(folder: Path) -> Selection:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    config = RunConfig.load(folder / "config.yaml")
+    plan_rows = pq.read_table(folder / "plan.parquet")
+    record = pq.read_table(folder / "selection.parquet")
+    shown = pq.read_table(folder / "targets.parquet")
+    left_out = pq.read_table(folder / "left_out.parquet") if (folder / "left_out.parquet").exists() else None
+    data = folder / REPORT
+    report = json.loads(data.read_text(encoding="utf-8")) if data.exists() else None
+    facts = manifest["plan"]
     plan = Plan(
         kind=facts["kind"],
         selector=facts["selector"],
@@ -249,11 +249,13 @@ def open_run(folder: str | Path) -> Selection:
         breadth=facts["breadth"],
         alpha=facts["alpha"],
         density=None if plan_rows["density"].null_count else plan_rows["density"].to_numpy(),
-        links=links,
+        links=_read_links(folder / "transport.parquet"),
         task=plan_rows["task"].to_numpy() if "task" in plan_rows.column_names else None,
         info=facts["info"],
-        path=path,
+        path=_read_path(folder / "path.parquet"),
     )
+    targets = shown["text"].to_pylist()
+    tasks = shown["task"].to_pylist() if "task" in shown.column_names else None
     # As they were then: explaining and drawing need none of them, and writing checks that they are still the same.
     paths = [file["path"] for file in manifest["pool"]["files"]] if manifest["pool"]["on_disk"] else []
     files = [PoolFile(path, *(file_format(path) or ("hf", None))) for path in paths]

@@ -106,6 +106,17 @@ def test_open_run(preset: str, folder: Path, pool: list[Row], monkeypatch: pytes
     assert Path("again.parquet").read_bytes() == Path("selection.parquet").read_bytes()
 
 
+def test_a_damaged_manifest_is_named(folder: Path):
+    ts.select(folder / "pool.jsonl", folder / "target.jsonl", budget=5, preset="random", out=folder / "out.jsonl")
+    path = folder / "out.jsonl.run" / "manifest.json"
+    good = json.loads(path.read_text())
+    odd = [{"plan": {}}, {**good, "plan": 5}, {**good, "pool": None}, {**good, "pool": {"on_disk": True}}, []]
+    for text in ("{", "[" * 100_000, *map(json.dumps, odd)):
+        path.write_text(text)
+        with pytest.raises(ts.InputError, match=r"out\.jsonl\.run is not a finished run directory \(.+\)$"):
+            ts.open_run(folder / "out.jsonl.run")
+
+
 def test_open_run_of_rows_in_memory(folder: Path, pool: list[Row]):
     selection = ts.select(pool, folder / "target.jsonl", budget=12, dim=8, out=folder / "out.jsonl")
     again = ts.open_run(folder / "out.jsonl.run")

@@ -1,4 +1,4 @@
-"""`tasksift plan` on the command line: published and own curves, what is printed, and what is refused."""
+"""`tasksift plan` on the command line: published and own curves, what is advised and printed, and what is refused."""
 
 from __future__ import annotations
 

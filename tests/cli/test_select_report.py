@@ -176,6 +176,13 @@ def test_another_draw_has_a_report_of_its_own(folder: Path):
 
 def test_damaged_report_data(folder: Path):
     ts.select(folder / "pool.jsonl", folder / "target.jsonl", budget=9, preset="random", out=folder / "out.jsonl")
-    (folder / "out.jsonl.run" / "report_data.json").write_text("{")
-    with pytest.raises(ts.InputError, match="is not a finished run directory"):
-        report_of_run(folder / "out.jsonl.run")
+    path = folder / "out.jsonl.run" / "report_data.json"
+    good = json.loads(path.read_text())
+    for text in ("{", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ts.InputError, match=r"is not a finished run directory \(.+\)$"):
+            report_of_run(folder / "out.jsonl.run")
+    for name, odd in (("glance", {}), ("map", 5), ("samples", {}), ("sources", "web"), ("path", [])):
+        path.write_text(json.dumps({**good, name: odd}))
+        with pytest.raises(ts.InputError, match=r"report_data\.json is damaged; remove it"):
+            report_of_run(folder / "out.jsonl.run")

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tasksift.evaluate.cells import FULL, RANDOM, ZERO_SHOT, Cell, Costs
+from tasksift.evaluate.cells import Cell, Costs
+from tasksift.evaluate.names import FULL, RANDOM, ZERO_SHOT
 
 POOL_ROWS = 10_000
 

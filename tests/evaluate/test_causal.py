@@ -1,3 +1,5 @@
+"""Scores of held-out rows by a causal model against loops over tokens, for several templates."""
+
 import math
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""Classifiers and encoders with a head: scores by hand, what training depends on, and what cannot be loaded."""
+
 import math
 from pathlib import Path
 
@@ -6,7 +8,8 @@ import pytest
 from small_models import make_llama, save
 
 from tasksift.errors import InputError
-from tasksift.evaluate.classifier import label_set, load_classifier, score_classifier, train_classifier
+from tasksift.evaluate.classifier import score_classifier, train_classifier
+from tasksift.evaluate.encoder_head import load_classifier
 from tasksift.tune.settings import Settings
 
 torch = pytest.importorskip("torch")
@@ -45,28 +48,6 @@ def logits_by_hand(classifier, text):
     hidden = classifier.model.encoder(input_ids=torch.tensor([ids])).last_hidden_state[0]
     head = classifier.model.head
     return (head.weight @ (sum(hidden) / len(ids)) + head.bias).detach().double().numpy()
-
-
-def test_labels():
-    found = label_set(["b ", "a", "b", " c\n"], ["a", "é"])
-    assert found == {"a": 0, "b": 1, "c": 2, "é": 3}
-    assert list(found) == sorted(found)
-    assert label_set(map(str, range(5)), ["4"], most=5).keys() == set("01234")
-
-
-@pytest.mark.parametrize(
-    ("pool", "target", "words"),
-    [
-        (["a", " "], ["b"], "row 1 of the pool has no response, so no label; fill it"),
-        (["a", "b"], [""], "row 0 of the target has no response"),
-        (["a", "a "], ["a"], "1 different responses; a classifier needs at least 2 labels"),
-        ([], [], "0 different responses"),
-        (map(str, range(2500)), ["x"], "2,501 different responses, above 2,000: this is not labelled data"),
-    ],
-)
-def test_what_is_not_labelled_data(pool, target, words):
-    with pytest.raises(InputError, match=words):
-        label_set(pool, target)
 
 
 def test_scores_are_those_of_mean_states_among_allowed_labels(bert):

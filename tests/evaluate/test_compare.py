@@ -1,4 +1,4 @@
-"""Comparisons: which cells there are, what each is trained on, and what is written."""
+"""Comparisons and their configuration: which cells there are, what each works on, and what is written."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 from tasksift.errors import InputError
 from tasksift.evaluate.cells import Cell, Costs, cell_table
-from tasksift.evaluate.plan_cells import advice, case_of, common_metric, frontier, frontier_of, read_cells, tasks
+from tasksift.evaluate.plan_cells import advice, case_of, common_metric, frontier, frontier_of, read_table, tasks
 from tasksift.evaluate.planner import plan
 
 FULL_FLOPS = 1000.0
@@ -118,7 +118,7 @@ def test_cells_come_back_from_the_file(tmp_path: Path):
     cells = comparison()
     pq.write_table(cell_table(cells), tmp_path / "cells.parquet")
     for path in (tmp_path, tmp_path / "cells.parquet"):
-        found = read_cells(path)
+        found = read_table(path)
         assert frontier(found, "loss", "maths") == frontier(cells, "loss", "maths")
         assert advice(found) == advice(cells)
         assert (tasks(found), common_metric(found)) == (["maths"], "loss")
@@ -126,29 +126,29 @@ def test_cells_come_back_from_the_file(tmp_path: Path):
 
 def test_what_cannot_be_planned_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"there is no .*cells\.parquet"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     (tmp_path / "cells.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     pq.write_table(cell_table(comparison()).drop_columns(["train_flops"]), tmp_path / "cells.parquet")
     with pytest.raises(InputError, match="no column 'train_flops'"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     table = cell_table(comparison())
     texts = pa.array(["many"] * len(table))
     pq.write_table(table.drop_columns(["train_flops"]).append_column("train_flops", texts), tmp_path / "cells.parquet")
     with pytest.raises(InputError, match="column train_flops is string, not double"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     none = pa.nulls(len(table), pa.float64())
     pq.write_table(table.drop_columns(["train_flops"]).append_column("train_flops", none), tmp_path / "cells.parquet")
     with pytest.raises(InputError, match="column train_flops has lines without a value"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     none = pa.nulls(len(table), pa.int64())
     pq.write_table(table.drop_columns(["tokens"]).append_column("tokens", none), tmp_path / "cells.parquet")
     with pytest.raises(InputError, match="column tokens has lines without a value"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     pq.write_table(cell_table([]), tmp_path / "cells.parquet")
     with pytest.raises(InputError, match="has no cells"):
-        read_cells(tmp_path)
+        read_table(tmp_path)
     unfinished = [each for each in comparison() if each.arm != "full"]
     with pytest.raises(InputError, match="no training on everything for maths"):
         case_of(unfinished, "maths", "loss")

@@ -1,4 +1,4 @@
-"""The summary of a comparison with planted effects, of one with gaps, and its text."""
+"""The summary of a comparison with planted effects, of one with gaps, its notes and its text."""
 
 import json
 

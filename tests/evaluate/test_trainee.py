@@ -18,8 +18,9 @@ pytest.importorskip("accelerate")
 from small_models import make_llama, save  # noqa: E402
 
 import tasksift as ts  # noqa: E402
-from tasksift.evaluate.classifier import load_classifier, score_classifier, train_classifier  # noqa: E402
+from tasksift.evaluate.classifier import score_classifier, train_classifier  # noqa: E402
 from tasksift.evaluate.compare import compare  # noqa: E402
+from tasksift.evaluate.encoder_head import load_classifier  # noqa: E402
 from tasksift.represent.chat import ChatTokens  # noqa: E402
 from tasksift.represent.models import load_causal  # noqa: E402
 from tasksift.rows import TextReader  # noqa: E402

@@ -68,7 +68,7 @@ def test_where_lists_start_leaves_no_trace(monkeypatch, whole, prefetch, first_d
 
 @pytest.mark.parametrize(("factor", "prefetch"), [(1e-9, 1), (0.1, 20), (10.0, 20), (1e9, 1), ("random", 20)])
 def test_wrong_guesses_leave_no_trace(monkeypatch, whole, factor, prefetch):
-    honest = GrowingLists._guessed
+    honest = GrowingLists.guessed
 
     def guessed(self):
         lists = honest(self)
@@ -79,7 +79,7 @@ def test_wrong_guesses_leave_no_trace(monkeypatch, whole, factor, prefetch):
             weights.append(np.where(unknown, weight * scale, weight))
         return replace(lists, weights=weights)
 
-    monkeypatch.setattr(GrowingLists, "_guessed", guessed)
+    monkeypatch.setattr(GrowingLists, "guessed", guessed)
     monkeypatch.setattr(module, "FIRST_DEPTH", 2)
     sigma, expected = whole
     for knob, plan in zip(KNOBS, expected, strict=True):

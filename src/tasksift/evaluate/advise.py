@@ -10,10 +10,10 @@ from typing import Any
 
 from tasksift.costs import ENCODER_PARAMETERS
 from tasksift.errors import InputError
-from tasksift.evaluate.cells import FULL, HIGHER_IS_BETTER
 from tasksift.evaluate.cost_models import training
+from tasksift.evaluate.names import FULL, HIGHER_IS_BETTER
 from tasksift.evaluate.outlook import Case, across, outlook
-from tasksift.evaluate.plan_cells import case_of, common_metric, read_cells, tasks
+from tasksift.evaluate.plan_cells import case_of, common_metric, read_table, tasks
 from tasksift.evaluate.plan_words import at_budget
 from tasksift.evaluate.priors import ALL, LESS_COSTS, Sizes, each_panel, prior
 from tasksift.evaluate.published import REUSABLE
@@ -112,7 +112,7 @@ def _own_cases(request: Request) -> tuple[list[Case], str, list[str]]:
     for name in ("encoder_params", "less_cost"):
         if getattr(request, name) != getattr(Request, name):
             raise InputError(f"--{name.replace('_', '-')} is of published curves; the cells say what a selection takes")
-    found = read_cells(request.cells)
+    found = read_table(request.cells)
     metric = common_metric(found) if request.metric is None else request.metric
     if metric is None:
         raise InputError(f"no metric is in all cells of {request.cells}; name one with --metric")

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
-from tasksift.evaluate.cells import BALANCED, FULL, RANDOM, ZERO_SHOT
+from tasksift.evaluate.names import BALANCED, FULL, RANDOM, ZERO_SHOT
 from tasksift.presets import Preset, get_preset
 from tasksift.represent import REPRESENTATIONS
 from tasksift.request import settle

@@ -12,21 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasksift.evaluate.names import BALANCED, BASELINES, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT
+from tasksift.evaluate.names import HIGHER_IS_BETTER
 from tasksift.represent.store import replace_json
-
-__all__ = [
-    "BALANCED",
-    "BASELINES",
-    "FULL",
-    "HIGHER_IS_BETTER",
-    "RANDOM",
-    "ZERO_SHOT",
-    "Cell",
-    "Costs",
-    "cell_table",
-    "row_table",
-]
 
 Float = NDArray[np.float64]
 

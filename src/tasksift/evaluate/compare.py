@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tasksift import __version__
 from tasksift.engines.processes import in_processes
 from tasksift.errors import InputError, UnfinishedError
 from tasksift.evaluate.arms import Arm, parse_arms, random_arm
-from tasksift.evaluate.cells import BALANCED, FULL, RANDOM, ZERO_SHOT, Cell
-from tasksift.evaluate.config import SEEDS, CompareConfig
-from tasksift.evaluate.folder import CELLS, WORK, begin_folder, check_folder, undo_folder
-from tasksift.evaluate.outcome import write_outcome
+from tasksift.evaluate.cells import Cell
+from tasksift.evaluate.config import CompareConfig
+from tasksift.evaluate.folder import CELLS, WORK, begin_folder, check_folder, read_cells, undo_folder
+from tasksift.evaluate.names import BALANCED, RANDOM, SEEDS
+from tasksift.evaluate.outcome import manifest_of, write_outcome
 from tasksift.evaluate.selecting import Inputs, choose
-from tasksift.evaluate.tasks import Task, read_tasks
-from tasksift.evaluate.work import Bench, Setup, Unit, work
+from tasksift.evaluate.tasks import Task, by_task, read_tasks, spelled
+from tasksift.evaluate.units import Unit, in_time, units_of
+from tasksift.evaluate.work import Bench, Setup, work
 from tasksift.progress import Progress, silent
 from tasksift.rows import PoolFile, TextReader, check_outside, expand, fingerprint, iter_examples, writing
 
@@ -90,14 +91,15 @@ def compare(
 
     Notes
     -----
-    Cost: for every method, budget, seed and task one selection, one training and one pass over the held-out rows;
-    methods that look at no target are trained once for all tasks. Features are computed once.
+    Cost: for every method, budget and task one plan, or one for each seed where plans depend on it; for every seed one
+    draw, one training and one pass over the held-out rows. Methods that look at no target are trained once for all
+    tasks. Features are computed once.
     """
-    given = [_of_tasks(each) for each in (target, held_out)]
+    given = [by_task(each) for each in (target, held_out)]
     config = CompareConfig.create(
         pool=[file.path for file in expand(pool, "pool")],
-        target=[_shown(each) for each in given[0]],
-        held_out=[_shown(each) for each in given[1]],
+        target=[spelled(each) for each in given[0]],
+        held_out=[spelled(each) for each in given[1]],
         **options,
     )
     return run(config, pool, *given, out=out, force=force, progress=progress, say=say)
@@ -166,8 +168,6 @@ def _compared(
     say: Callable[[str], None],
 ) -> Comparison:
     """Work on whatever is not done yet, and write what came out."""
-    from tasksift.report.comparison import read_cells
-
     begun = time.monotonic()
     folder, units = bench.setup.folder, units_of(config, tasks, arms)
     left = [unit for unit in units if not bench.is_done(unit)]
@@ -178,7 +178,7 @@ def _compared(
     left = [unit for unit in left if unit.arm not in failed]
     done = 0
     with progress("comparing", len(left)) as tick:
-        for unit, fault in _worked(bench, _in_time(left, begun, config.hours), config.workers):
+        for unit, fault in _worked(bench, in_time(left, begun, config.hours), config.workers):
             done += 1
             tick(1)
             if fault is not None:
@@ -191,25 +191,10 @@ def _compared(
         raise InputError(f"no training could be served: {next(iter(failed.values()))}")
     shutil.rmtree(folder / WORK, ignore_errors=True)
     cells = read_cells(folder / CELLS, [path.name for path in paths])
-    manifest = _manifest(config, bench, arms, cells, units)
+    manifest = manifest_of(config, bench, arms, cells, units)
     manifest["cells"]["files"] = [path.name for path in paths]
     summary = write_outcome(folder, cells, {**manifest, "failed": failed, "left": len(left) - done})
     return Comparison(folder, cells, summary, failed, len(left) - done)
-
-
-def units_of(config: CompareConfig, tasks: Sequence[Task], arms: Sequence[Arm]) -> list[Unit]:
-    """Every training of a comparison; budget by budget and with all seeds of a selection in a row.
-
-    So whatever there is time for can be compared, and a plan serves all seeds of its draw.
-    """
-    units = [Unit(ZERO_SHOT, None, None, None)]
-    for budget in config.budgets:
-        for arm in arms:
-            for name in [task.name for task in tasks] if arm.looks_at_targets else [None]:
-                units += [Unit(arm.label, budget, seed, name) for seed in config.seeds]
-    if FULL not in config.without:
-        units += [Unit(FULL, None, seed, None) for seed in config.seeds]
-    return units
 
 
 def _arms(config: CompareConfig) -> list[Arm]:
@@ -237,7 +222,7 @@ def _classes(
     files: list[PoolFile], tasks: Sequence[Task], config: CompareConfig, progress: Progress
 ) -> tuple[str, ...]:
     """The classes: every answer in pool, targets and held-out rows; what only the latter have is never trained."""
-    from tasksift.evaluate.classifier import label_set
+    from tasksift.evaluate.labels import label_set
 
     reader = TextReader(config.text_template)
     with progress("reading the classes", 0):
@@ -273,14 +258,6 @@ def _prepare_arms(
     return failed
 
 
-def _in_time(units: Sequence[Unit], begun: float, hours: float | None) -> Iterator[list[Unit]]:
-    """Yield units that share a plan together, until the time is up; a training of everything shares nothing."""
-    for _, some in groupby(units, lambda unit: unit if unit.arm == FULL else replace(unit, seed=None)):
-        if hours is not None and time.monotonic() - begun > 3600 * hours:
-            return
-        yield list(some)
-
-
 def _worked(bench: Bench, units: Iterator[list[Unit]], workers: int) -> Iterator[tuple[Unit, str | None]]:
     """Work on units here, or by worker processes."""
     if workers > 1:
@@ -289,44 +266,3 @@ def _worked(bench: Bench, units: Iterator[list[Unit]], workers: int) -> Iterator
         return
     for unit in chain.from_iterable(units):
         yield from work(bench, [unit])
-
-
-def _manifest(
-    config: CompareConfig, bench: Bench, arms: Sequence[Arm], cells: Sequence[Cell], units: Sequence[Unit]
-) -> dict[str, Any]:
-    """What was compared, as JSON."""
-    tasks = [
-        {
-            "name": task.name,
-            "targets": sum(len(some) for some in iter_examples(list(task.target), bench.reader)),
-            "held_out": len(bench.held_out[task.name].examples),
-            "metrics": sorted({metric for cell in cells if cell.task == task.name for metric in cell.scores}),
-        }
-        for task in bench.setup.tasks
-    ]
-    return {
-        "kind": "comparison",
-        "version": __version__,
-        "pool": {"files": config.pool, "rows": cells[0].pool_rows, "digest": bench.setup.pool},
-        "tasks": tasks,
-        "model": {"name": config.model, "parameters": bench.trainee.parameters},
-        "arms": [ZERO_SHOT, *(arm.label for arm in arms), *([] if FULL in config.without else [FULL])],
-        "representations": {arm.label: bench.representation(arm) for arm in arms},
-        "budgets": config.budgets,
-        "seeds": config.seeds,
-        "cells": {"done": len(cells), "asked": sum(len(bench.tasks_of(unit)) for unit in units)},
-        "training": bench.setup.training.as_json,
-    }
-
-
-def _of_tasks(given: Any) -> list[Any]:
-    """One input for each task."""
-    if given is None:
-        return []
-    several = isinstance(given, list | tuple) and not any(isinstance(each, Mapping) for each in given)
-    return list(given) if several else [given]
-
-
-def _shown(given: Any) -> str:
-    """How an input is written into the configuration."""
-    return str(given) if isinstance(given, str | Path) else "<rows in memory>"

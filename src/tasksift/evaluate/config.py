@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from tasksift.checked import Checked
-from tasksift.draw.budget import Budget
 from tasksift.errors import InputError
 from tasksift.evaluate.names import BALANCED, FULL
 from tasksift.feature_config import Text
 
 if TYPE_CHECKING:
     from tasksift.evaluate.trainee import Training
-
-SEEDS = 3
-"""Below so many seeds nothing is said to be better or worse."""
 
 
 class CompareConfig(Checked):
@@ -117,6 +113,8 @@ class CompareConfig(Checked):
     @field_validator("budgets", "seeds", "presets")
     @classmethod
     def _some_of_each(cls, value: list[Any], info: Any) -> list[Any]:
+        from tasksift.draw.budget import Budget  # brings NumPy, which `tasksift --help` does not wait for
+
         if not value or len(set(value)) < len(value):
             raise ValueError(f"--{info.field_name} {','.join(map(str, value))}: give at least one, and none twice")
         if info.field_name == "seeds" and not all(0 <= seed < 2**32 for seed in value):

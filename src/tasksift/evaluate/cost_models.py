@@ -80,8 +80,3 @@ def less_in_papers(parameters: float, rows: float) -> float:
 def less_in_the_study(parameters: float, tokens: float) -> float:
     """Operations of LESS as the study paid: 5.4 forward passes, 1.8 of a full training of the same model."""
     return STUDY_PASSES * forward(parameters, tokens)
-
-
-def selection_share(selection: float, train: float) -> float:
-    """Share of the selection in all operations, 0 to 1; 0 where nothing costs anything."""
-    return selection / (selection + train) if selection + train > 0 else 0.0

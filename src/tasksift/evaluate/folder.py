@@ -1,14 +1,15 @@
-"""The folder of a comparison: what its cells have in common, whether a request fits it, and how it is begun."""
+"""The folder of a comparison: what its cells have in common, how it is begun, and the cells that it holds."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasksift.errors import InputError
+from tasksift.evaluate.cells import Cell
 from tasksift.represent.store import differences, replace_json
 
 REQUEST = "request.json"
@@ -72,3 +73,31 @@ def undo_folder(folder: Path, stood: bool) -> None:
         return
     for item in folder.iterdir():
         shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+
+def read_cells(folder: Path, names: Sequence[str] | None = None) -> list[Cell]:
+    """Read the cells of these names, in their order; by default all that are in the folder."""
+    cells = []
+    for path in sorted(folder.glob("*.json")) if names is None else [folder / name for name in names]:
+        try:
+            cells.append(Cell.read(path))
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; run the same tasksift compare again") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise InputError(f"{path} is damaged; remove it, and the same tasksift compare makes it again") from None
+    return cells
+
+
+def asked_cells(cells: Sequence[Cell], manifest: Mapping[str, Any]) -> list[Cell]:
+    """The cells that the comparison is of, in the order of the request; a folder keeps those of other arms, too."""
+    tasks = {task["name"]: k for k, task in enumerate(manifest["tasks"])}
+    arms, budgets = ({name: k for k, name in enumerate(manifest[part])} for part in ("arms", "budgets"))
+    seeds = [None, *manifest["seeds"]]
+    asked = [
+        cell
+        for cell in cells
+        if cell.task in tasks and cell.arm in arms and cell.budget in (None, *budgets) and cell.seed in seeds
+    ]
+    return sorted(
+        asked, key=lambda c: (tasks[c.task], arms[c.arm], budgets.get(c.budget or "", -1), seeds.index(c.seed))
+    )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from tasksift import __version__
 from tasksift.evaluate.cells import Cell, cell_table, row_table
+from tasksift.evaluate.names import FULL, ZERO_SHOT
 from tasksift.represent.store import replace_json
+from tasksift.rows import iter_examples
+
+if TYPE_CHECKING:
+    from tasksift.evaluate.arms import Arm
+    from tasksift.evaluate.config import CompareConfig
+    from tasksift.evaluate.units import Unit
+    from tasksift.evaluate.work import Bench
 
 
 def write_outcome(folder: Path, cells: Sequence[Cell], manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,3 +41,31 @@ def write_outcome(folder: Path, cells: Sequence[Cell], manifest: Mapping[str, An
     replace_json(folder / "manifest.json", dict(manifest))
     rebuild(folder)
     return summary
+
+
+def manifest_of(
+    config: CompareConfig, bench: Bench, arms: Sequence[Arm], cells: Sequence[Cell], units: Sequence[Unit]
+) -> dict[str, Any]:
+    """Return what was compared, as JSON, for `write_outcome`."""
+    tasks = [
+        {
+            "name": task.name,
+            "targets": sum(len(some) for some in iter_examples(list(task.target), bench.reader)),
+            "held_out": len(bench.held_out[task.name].examples),
+            "metrics": sorted({metric for cell in cells if cell.task == task.name for metric in cell.scores}),
+        }
+        for task in bench.setup.tasks
+    ]
+    return {
+        "kind": "comparison",
+        "version": __version__,
+        "pool": {"files": config.pool, "rows": cells[0].pool_rows, "digest": bench.setup.pool},
+        "tasks": tasks,
+        "model": {"name": config.model, "parameters": bench.trainee.parameters},
+        "arms": [ZERO_SHOT, *(arm.label for arm in arms), *([] if FULL in config.without else [FULL])],
+        "representations": {arm.label: bench.representation(arm) for arm in arms},
+        "budgets": config.budgets,
+        "seeds": config.seeds,
+        "cells": {"done": len(cells), "asked": sum(len(bench.tasks_of(unit)) for unit in units)},
+        "training": bench.setup.training.as_json,
+    }

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasksift.errors import InputError
-from tasksift.evaluate.cells import BALANCED, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT, Cell, Costs, cell_table
+from tasksift.evaluate.cells import Cell, Costs, cell_table
 from tasksift.evaluate.gain_curves import gain_curve
+from tasksift.evaluate.names import BALANCED, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT
 from tasksift.evaluate.outlook import Case
 from tasksift.evaluate.plan_words import over_budgets
 from tasksift.evaluate.planner import Method, pareto
@@ -141,7 +142,7 @@ def case_of(
     return Case(task, metric, higher, tuple(methods), planned, planned / (whole * pool), zero=start)
 
 
-def read_cells(path: Path) -> list[Cell]:
+def read_table(path: Path) -> list[Cell]:
     """Read ``cells.parquet``, or that of a comparison's folder; scores are the means that the file has.
 
     Raises

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tasksift.evaluate.cells import FULL, RANDOM
+from tasksift.evaluate.names import FULL, GAIN, RANDOM
 from tasksift.evaluate.outlook import Case
 from tasksift.evaluate.planner import Plan
-from tasksift.evaluate.priors import GAIN
 
 NEARLY = 0.995
 """Share of the pool from which on it does not matter what is left out."""

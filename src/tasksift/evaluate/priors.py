@@ -11,6 +11,7 @@ from tasksift.costs import ENCODER_PARAMETERS
 from tasksift.errors import InputError
 from tasksift.evaluate import cost_models
 from tasksift.evaluate.gain_curves import gain_curve
+from tasksift.evaluate.names import GAIN
 from tasksift.evaluate.outlook import Case
 from tasksift.evaluate.planner import Method
 from tasksift.evaluate.published import REUSABLE, RUNS_THE_SELECTOR, Panel, panels, pooled_runs
@@ -27,9 +28,6 @@ LESS_COSTS = ("counted", "study", "paper")
 
 MARGIN = 0.05
 """Points that a lead must have: figures were read to within 0.03."""
-
-GAIN = "share of the gain"
-"""The metric of panels taken together: 0 is where random draws start from, 1 training on everything."""
 
 
 @dataclass(frozen=True)

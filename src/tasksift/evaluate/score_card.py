@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.evaluate.cells import HIGHER_IS_BETTER, Costs
+from tasksift.evaluate.cells import Costs
+from tasksift.evaluate.names import HIGHER_IS_BETTER
 from tasksift.presets import PRESETS
 
 Scale = Literal["same_win_rate", "same_benchmark", "other_benchmark"]

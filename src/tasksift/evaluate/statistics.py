@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
+from tasksift.evaluate.names import SEEDS
+
 Float = NDArray[np.float64]
 
 Verdict = Literal["better", "worse", "tie", "too few seeds", "too few rows"]
-
-SEEDS = 3
-"""Seeds of each arm below which no verdict is given."""
 
 _CHUNK = 1 << 20
 

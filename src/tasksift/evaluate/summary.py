@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tasksift.evaluate.cells import BASELINES, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT, Cell, Costs
+from tasksift.evaluate.cells import Cell, Costs
+from tasksift.evaluate.names import BASELINES, FULL, HIGHER_IS_BETTER, RANDOM, ZERO_SHOT
 from tasksift.evaluate.score_card import (
     flags,
     flops_share,
@@ -186,8 +187,7 @@ def _curve(grid: Grid, tasks: Tasks, metric: str) -> dict[str, Any]:
             if runs:
                 around = grid.interval(runs, metric)
                 at = _fraction([cell for cells in runs.values() for cell in cells])
-                ends = {"low": _finite(around.low), "high": _finite(around.high)}
-                points.append({"fraction": at, "score": around.mean, **ends})
+                points.append({"fraction": at, "score": around.mean, **_ends(around)})
         if points:
             lines.append({"arm": arm, "points": points})
     return {"task": _task(tasks), "metric": metric, **flat, "lines": lines}
@@ -231,12 +231,11 @@ def _mean_costs(cells: Sequence[Cell]) -> dict[str, float]:
 def _plain(difference: Difference | None) -> dict[str, Any] | None:
     if difference is None:
         return None
-    ends = {"low": _finite(difference.low), "high": _finite(difference.high)}
-    return {"mean": difference.mean, **ends, "verdict": difference.verdict}
+    return {"mean": difference.mean, **_ends(difference), "verdict": difference.verdict}
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _ends(of: Difference) -> dict[str, float | None]:
+    return {name: end if np.isfinite(end) else None for name, end in (("low", of.low), ("high", of.high))}
 
 
 def _task(tasks: Tasks) -> str | None:

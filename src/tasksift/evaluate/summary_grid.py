@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasksift.errors import InputError
-from tasksift.evaluate.cells import HIGHER_IS_BETTER, Cell
+from tasksift.evaluate.cells import Cell
+from tasksift.evaluate.names import HIGHER_IS_BETTER
 from tasksift.evaluate.statistics import Difference, Pair, over_tasks
 
 Tasks = tuple[str, ...]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasksift.evaluate.cells import FULL, RANDOM, ZERO_SHOT
-from tasksift.evaluate.statistics import SEEDS
+from tasksift.evaluate.names import FULL, RANDOM, SEEDS, ZERO_SHOT
 from tasksift.evaluate.summary_grid import Grid, named
 
 FEW_ROWS = 100

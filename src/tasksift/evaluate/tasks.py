@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,19 @@ def read_tasks(
     if len({task.name for task in tasks}) < len(tasks):
         raise InputError("two tasks have one name; give each its own by --task-names")
     return tasks
+
+
+def by_task(given: Any) -> list[Any]:
+    """Return what is given as one input for each task; a list of dicts is the rows of one."""
+    if given is None:
+        return []
+    several = isinstance(given, list | tuple) and not any(isinstance(each, Mapping) for each in given)
+    return list(given) if several else [given]
+
+
+def spelled(given: Any) -> str:
+    """Return how an input of a task is written into the configuration."""
+    return str(given) if isinstance(given, str | Path) else "<rows in memory>"
 
 
 def _name(files: Sequence[PoolFile], taken: Sequence[str]) -> str:

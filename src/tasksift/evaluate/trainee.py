@@ -159,7 +159,7 @@ class EncoderTrainee:
     """
 
     def __init__(self, training: Training, labels: Sequence[str]) -> None:
-        from tasksift.evaluate.classifier import load_classifier
+        from tasksift.evaluate.encoder_head import load_classifier
 
         self.settings, self._autocast = training.settings, training.dtype == "bfloat16"
         self._numbers = {label: k for k, label in enumerate(labels)}

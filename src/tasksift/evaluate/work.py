@@ -15,10 +15,11 @@ from typing import Any
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
 from tasksift.evaluate.arms import Arm, features_name, random_arm
-from tasksift.evaluate.cells import FULL, RANDOM, ZERO_SHOT, Cell, Costs
+from tasksift.evaluate.cells import Cell, Costs
 from tasksift.evaluate.flops import selection_flops, training_flops
 from tasksift.evaluate.folder import CELLS, FEATURES
 from tasksift.evaluate.held_out import HeldOut, read_held_out
+from tasksift.evaluate.names import FULL, RANDOM, ZERO_SHOT
 from tasksift.evaluate.selecting import (
     Chosen,
     Inputs,
@@ -30,32 +31,10 @@ from tasksift.evaluate.selecting import (
 )
 from tasksift.evaluate.tasks import Task
 from tasksift.evaluate.trainee import Fitted, Trainee, Training, load_trainee
+from tasksift.evaluate.units import Unit
 from tasksift.progress import Progress, silent
 from tasksift.rows import TextReader, fingerprint
 from tasksift.selectors import SELECTORS
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One training.
-
-    Attributes
-    ----------
-    arm : str
-    budget : str or None
-    seed : int or None
-    task : str or None
-        The task that is selected for; None where the arm looks at no target, and is judged on every task.
-    """
-
-    arm: str
-    budget: str | None
-    seed: int | None
-    task: str | None
-
-    def __str__(self) -> str:
-        parts = (self.arm, self.budget, None if self.seed is None else f"seed {self.seed}", self.task)
-        return ", ".join(part for part in parts if part is not None)
 
 
 @dataclass(frozen=True)

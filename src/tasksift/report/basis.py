@@ -72,8 +72,3 @@ class Basis:
         found = np.flatnonzero(wanted[self.order])
         by_rank: Int = found[np.argsort(self.order[found])]
         return by_rank
-
-
-def spread(count: int, most: int) -> Int:
-    """At most `most` of the places 0 to count - 1, evenly spread, with the first and the last; none for count <= 0."""
-    return np.unique(np.linspace(0, count - 1, max(0, min(count, most))).round().astype(np.int64))

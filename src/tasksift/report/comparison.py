@@ -9,14 +9,13 @@ from typing import Any
 
 from tasksift import __version__
 from tasksift.errors import InputError
-from tasksift.evaluate.cells import BASELINES, Cell
+from tasksift.evaluate.cells import Cell
+from tasksift.evaluate.folder import CELLS, asked_cells, read_cells
+from tasksift.evaluate.names import BASELINES
 from tasksift.evaluate.plan_cells import advice, frontier_of
 from tasksift.evaluate.summary import looked_at, summarize
 from tasksift.report.findings import Table, findings
 from tasksift.report.showable import counted, cut, showable
-
-CELLS = "cells"
-"""The folder of a comparison with one file for each finished cell."""
 
 CONFIG = 20_000
 """Characters of the configuration that are shown."""
@@ -111,19 +110,6 @@ def data_of_cells(
     return data
 
 
-def read_cells(folder: Path, names: Sequence[str] | None = None) -> list[Cell]:
-    """Read the cells of these names, in their order; by default all that are in the folder."""
-    cells = []
-    for path in sorted(folder.glob("*.json")) if names is None else [folder / name for name in names]:
-        try:
-            cells.append(Cell.read(path))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; run the same tasksift compare again") from None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise InputError(f"{path} is damaged; remove it, and the same tasksift compare makes it again") from None
-    return cells
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
@@ -156,21 +142,6 @@ def _read_summary(path: Path, manifest: Mapping[str, Any], count: int) -> dict[s
 
 def _damaged(path: Path) -> InputError:
     return InputError(f"{path} is damaged or not of tasksift compare; the same comparison run again mends it")
-
-
-def asked_cells(cells: Sequence[Cell], manifest: Mapping[str, Any]) -> list[Cell]:
-    """The cells that the comparison is of, in the order of the request; a folder keeps those of other arms, too."""
-    tasks = {task["name"]: k for k, task in enumerate(manifest["tasks"])}
-    arms, budgets = ({name: k for k, name in enumerate(manifest[part])} for part in ("arms", "budgets"))
-    seeds = [None, *manifest["seeds"]]
-    asked = [
-        cell
-        for cell in cells
-        if cell.task in tasks and cell.arm in arms and cell.budget in (None, *budgets) and cell.seed in seeds
-    ]
-    return sorted(
-        asked, key=lambda c: (tasks[c.task], arms[c.arm], budgets.get(c.budget or "", -1), seeds.index(c.seed))
-    )
 
 
 def _shortened(tables: Sequence[Table]) -> list[Table]:

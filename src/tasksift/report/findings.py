@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasksift.evaluate.cells import BASELINES, HIGHER_IS_BETTER
-from tasksift.report.showable import counted, cut
+from tasksift.evaluate.names import BASELINES, HIGHER_IS_BETTER
+from tasksift.report.showable import counted, named
 
 NAMED, FEW = 6, 2
 """Arms that a sentence names, and cases of an arm."""
-
-NAME = 60
-"""Characters of a name within a sentence."""
 
 WORDS = {"loss": "the loss per response token", "accuracy": "accuracy", "exact-match": "exact match"}
 """Metrics in words."""
@@ -47,7 +44,7 @@ def findings(tables: Sequence[Table], done: int, asked: int) -> str:
     found: dict[str, dict[str, list[str]]] = {name: {arm: [] for arm in arms} for name in ("better", "worse", "best")}
     several = len({table["budget"] for table in cases}) > 1
     for table in cases:
-        case = _named(table["task"]) + (f" at {table['budget']}" if several else "")
+        case = named(table["task"]) + (f" at {table['budget']}" if several else "")
         for row in table["rows"]:
             said = ["best"] if row["tied_with_best"] else []
             said += [row["versus_random"]["verdict"]] if row["versus_random"] else []
@@ -84,7 +81,7 @@ def _listed(cases: Mapping[str, Sequence[str]], count: int) -> str:
     for arm in found[:NAMED]:
         there = cases[arm]
         shown = f" ({', '.join(there)})" if len(there) <= FEW else ""
-        words.append(f"{_named(arm)} in " + ("all" if len(there) == count else f"{len(there)}{shown}"))
+        words.append(f"{named(arm)} in " + ("all" if len(there) == count else f"{len(there)}{shown}"))
     if len(found) > NAMED:
         words.append(f"and {len(found) - NAMED} more")
     return ", ".join(words) or "none"
@@ -93,7 +90,3 @@ def _listed(cases: Mapping[str, Sequence[str]], count: int) -> str:
 def _budgets(cases: Sequence[Table]) -> str:
     budgets = list(dict.fromkeys(table["budget"] for table in cases))
     return f" at {counted(len(budgets), 'budget')}" if len(budgets) > 1 else f" at a budget of {budgets[0]}"
-
-
-def _named(name: str) -> str:
-    return cut(name, NAME)

@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tasksift.report.showable import cut
+from tasksift.report.showable import named
 from tasksift.selection import Selection
-
-NAME = 60
-"""Characters of a name within a sentence."""
 
 
 def glance(selection: Selection, sources: list[dict[str, Any]], distances: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -45,7 +42,7 @@ def representation(about: Mapping[str, Any] | None) -> str:
         str(about.get("name")), str(about.get("name"))
     )
     model = about.get("model")
-    of = f" of {cut(str(model), NAME)}" if isinstance(model, str) else ""
+    of = f" of {named(str(model))}" if isinstance(model, str) else ""
     return f"{name}{of}, {about['dim']} dimensions" if about.get("dim") else f"{name}{of}"
 
 
@@ -61,7 +58,7 @@ def sentence(selection: Selection, sources: list[dict[str, Any]], distances: Map
     if plan.selector.startswith("random"):
         parts[0] += " at random."
     elif targets:
-        of = f"of {len(tasks)} tasks" if len(tasks) > 1 else f"of “{cut(tasks[0], NAME)}”"
+        of = f"of {len(tasks)} tasks" if len(tasks) > 1 else f"of “{named(tasks[0])}”"
         parts[0] += f" for the {targets:,} example{'s' * (targets != 1)} {of}."
     else:
         parts[0] += "."
@@ -78,7 +75,7 @@ def sentence(selection: Selection, sources: list[dict[str, Any]], distances: Map
     taken = np.array([each["selected"] for each in sources], dtype=np.float64)
     if len(sources) > 1:
         k = int(np.argmax(taken / taken.sum() - pool / pool.sum()))
-        name = "the smaller sources together" if sources[k]["name"] is None else f"“{cut(sources[k]['name'], NAME)}”"
+        name = "the smaller sources together" if sources[k]["name"] is None else f"“{named(sources[k]['name'])}”"
         before, after = pool[k] / pool.sum(), taken[k] / taken.sum()
         if after > before:
             grown = f"from {before:.1%} of the pool to {after:.1%} of the selection"

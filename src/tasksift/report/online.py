@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from tasksift import __version__
 from tasksift.online.history import HistoryTable, read_history
-from tasksift.report.basis import spread
-from tasksift.report.showable import counted, cut, showable
+from tasksift.report.showable import counted, named, showable, spread
 
 HISTORY = "mixture.jsonl"
 """What an online run writes into its folder."""
@@ -21,9 +20,6 @@ STEPS = 300
 
 DOMAINS = 40
 """Domains that are shown; where there are more, the last of them is the sum of the rest."""
-
-NAME = 60
-"""Characters of a name within a sentence."""
 
 Float = NDArray[np.float64]
 
@@ -99,7 +95,7 @@ def _mean(losses: Float, rows: NDArray[np.int64]) -> Float:
 
 
 def _sentence(history: HistoryTable) -> str:
-    names = [f"“{cut(name, NAME)}”" for name in history.names]
+    names = [f"“{named(name)}”" for name in history.names]
     count = len(names)
     what = f"{count} domains" if count > 1 else f"one domain, {names[0]},"
     if not len(history.steps):

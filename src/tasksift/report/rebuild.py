@@ -95,6 +95,7 @@ def find_run(path: Path) -> tuple[str, Path]:
     InputError
         If there is nothing, or nothing of these kinds.
     """
+    from tasksift.evaluate.folder import CELLS, REQUEST
     from tasksift.report.online import HISTORY
     from tasksift.run_folder import run_folder
 
@@ -118,7 +119,7 @@ def find_run(path: Path) -> tuple[str, Path]:
         return "selection", path
     if (path / HISTORY).is_file():
         return "online", path
-    if (path / "cells").is_dir() and (path / "request.json").is_file():
+    if (path / CELLS).is_dir() and (path / REQUEST).is_file():
         raise InputError(f"{path} is of a comparison that was stopped before its first end; run the same command again")
     raise InputError(f"{path} holds no run that a report can be made of; {EXPECTED}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from tasksift.errors import InputError
 from tasksift.plan import Plan
-from tasksift.report.basis import Basis, spread
+from tasksift.report.basis import Basis
 from tasksift.report.coverage import coverage
 from tasksift.report.glance import glance
 from tasksift.report.histograms import edges_of, shares
@@ -21,10 +20,9 @@ from tasksift.report.near_copies import near_copies
 from tasksift.report.nearness import distances, measure
 from tasksift.report.ranking_path import ranking_path
 from tasksift.report.regularisation import regularisation
-from tasksift.report.showable import cut, showable
+from tasksift.report.showable import cut, showable, spread
 from tasksift.report.sources import Sources
-from tasksift.report.texts import Place, still_there, texts_at
-from tasksift.rows import TextReader
+from tasksift.report.texts import RowTexts
 from tasksift.rows.ids import rank_names
 from tasksift.selection import Selection, open_run
 
@@ -35,6 +33,9 @@ FIRST, OTHERS = 20, 40
 
 SHORT = 160
 """Characters of a text on the map."""
+
+DICTS, LISTS = ("distances", "copies", "lengths", "coverage", "map", "path"), ("sources", "samples")
+"""The parts of a page besides its glance; any of them may be None."""
 
 FILES = 100
 """Files of the pool and of the targets that the manifest on the page names."""
@@ -53,10 +54,18 @@ def report_of_run(run: Path) -> dict[str, Any]:
     """
     selection = open_run(run)
     report = selection.report or selection_report(selection)
-    head = report.get("glance") if isinstance(report, dict) else None
-    if not isinstance(head, dict) or not isinstance(head.get("sentence"), str):
+    if not _is_report(report):
         raise InputError(f"{run}: report_data.json is damaged; remove it for a report of what else the folder holds")
     return page_data(report, selection.manifest, (run / "config.yaml").read_text(encoding="utf-8"))
+
+
+def _is_report(data: Any) -> bool:
+    """Whether this looks like what `selection_report` makes: a page of anything else would break while it is drawn."""
+    head = data.get("glance") if isinstance(data, dict) else None
+    if not isinstance(head, dict) or not isinstance(head.get("sentence"), str):
+        return False
+    parts = [(data.get(name), kind) for names, kind in ((DICTS, dict), (LISTS, list)) for name in names]
+    return all(part is None or isinstance(part, kind) for part, kind in parts)
 
 
 def page_data(report: dict[str, Any], manifest: dict[str, Any], config: str) -> dict[str, Any]:
@@ -114,7 +123,7 @@ def selection_report(selection: Selection, basis: Basis | None = None) -> dict[s
         copies = near_copies(record["density"].to_numpy(), rank, pool_vectors, places, sigma)
     listed = np.concatenate([np.arange(min(FIRST, record.num_rows)), FIRST + spread(record.num_rows - FIRST, OTHERS)])
     listed = listed[listed < record.num_rows]
-    texts = _Texts(selection, basis)
+    texts = RowTexts(selection, basis)
     examples = [] if copies is None else [each["place"] for each in copies["examples"]]
     texts.read_record(np.concatenate([listed, np.array(examples, dtype=np.int64)]))
     texts.read_pool(np.concatenate([dots[dots >= 0], *around]))
@@ -157,52 +166,6 @@ def selection_report(selection: Selection, basis: Basis | None = None) -> dict[s
     return plain
 
 
-class _Texts:
-    """Texts and sources of rows, asked for first and read together."""
-
-    def __init__(self, selection: Selection, basis: Basis | None) -> None:
-        self._selection, self._basis = selection, basis
-        self._record: dict[int, tuple[str, Place, int]] = {}
-        self._pool: dict[int, tuple[str, Place, int]] = {}
-        self._found: dict[Place, str] = {}
-
-    def read_record(self, lines: Int) -> None:
-        rows = self._selection.record.take(pa.array(lines))
-        self._record.update(zip(lines.tolist(), _known(rows, "row", rows["position"].to_pylist()), strict=True))
-
-    def read_pool(self, places: Int) -> None:
-        if self._basis is not None and len(places):
-            rows = self._basis.rows(places)
-            self._pool.update(
-                zip(places.tolist(), _known(self._basis.index.take(rows), "file_row", rows.tolist()), strict=True)
-            )
-
-    def load(self) -> None:
-        selection = self._selection
-        files = selection.files
-        if self._basis is None:
-            about = selection.manifest["pool"]["files"] if files and selection.manifest["pool"]["on_disk"] else []
-            there = {file["path"]: file["bytes"] for file in about}
-            files = [file for file in files if file.format == "memory"] + still_there(files, there)
-        wanted = [place for _, place, _ in [*self._record.values(), *self._pool.values()]]
-        self._found = texts_at(files, TextReader(selection.config.text_template), wanted)
-
-    def of_record(self, line: int) -> dict[str, Any]:
-        return self._shown(*self._record[line])
-
-    def of_pool(self, place: int) -> dict[str, Any]:
-        return self._shown(*self._pool[place])
-
-    def _shown(self, source: str, place: Place, row: int) -> dict[str, Any]:
-        text = self._found.get(place)
-        return {"text": f"row {row}" if text is None and not self._selection.files else text or "", "source": source}
-
-
-def _known(rows: pa.Table, row: str, positions: list[int]) -> Iterable[tuple[str, Place, int]]:
-    places = zip(rows["file"].to_pylist(), rows[row].to_pylist(), strict=True)
-    return zip(rows["source"].to_pylist(), places, positions, strict=True)
-
-
 def _lengths(selection: Selection, basis: Basis | None) -> dict[str, Any] | None:
     if basis is None or basis.index.tokens is None or selection.record["tokens"].null_count:
         return None
@@ -217,7 +180,7 @@ def _lengths(selection: Selection, basis: Basis | None) -> dict[str, Any] | None
     }
 
 
-def _samples(selection: Selection, lines: list[int], texts: _Texts) -> list[dict[str, Any]]:
+def _samples(selection: Selection, lines: list[int], texts: RowTexts) -> list[dict[str, Any]]:
     samples = []
     for line, row in zip(lines, selection.record.take(pa.array(lines)).to_pylist(), strict=True):
         samples.append(

@@ -1,4 +1,4 @@
-"""What a page can show of any value: finite numbers and texts of bounded length, as plain JSON."""
+"""What a page can show: finite numbers, texts of bounded length and some of many things, as plain JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasksift.rows.encode import well_formed
 
@@ -15,6 +16,9 @@ DIGITS = 6
 
 LONGEST = 600
 """Characters of a text."""
+
+NAME = 60
+"""Characters of a name within a sentence."""
 
 DEEPEST = 16
 """Levels of what is nested."""
@@ -35,9 +39,19 @@ def cut(text: str, longest: int = LONGEST) -> str:
     return well_formed(text)
 
 
+def named(name: str) -> str:
+    """Return a name as a sentence takes it, cut to `NAME` characters."""
+    return cut(name, NAME)
+
+
 def counted(number: int, what: str) -> str:
     """Return a number and what it counts, with an s where there is not just one."""
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the places 0 to count - 1, evenly spread, with the first and the last; none for count <= 0."""
+    return np.unique(np.linspace(0, count - 1, max(0, min(count, most))).round().astype(np.int64))
 
 
 def _shown(value: Any, longest: int, levels: int) -> Any:
