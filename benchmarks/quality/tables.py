@@ -26,7 +26,8 @@ def main() -> None:
     tables = [table for table in summary["tables"] if table["metric"] == args.metric]
     for budget in dict.fromkeys(table["budget"] for table in tables):
         print(f"\n### {budget} of the pool\n")
-        print("\n".join(wide([table for table in tables if table["budget"] == budget])))
+        here = [table for table in tables if table["budget"] == budget]
+        print("\n".join([*wide(here), "", *costs(here)]))
     print("\n".join(["", *losers(summary, args.metric), "", *map("* {}".format, summary["notes"])]))
     if args.plot:
         plot([curve for curve in summary["curves"] if curve["metric"] == args.metric], args.plot)
@@ -37,17 +38,28 @@ def wide(tables: list[dict[str, Any]]) -> list[str]:
     columns = sorted(tables, key=lambda table: (table["task"] is None, table["task"] or ""))
     order = [row["arm"] for row in columns[-1]["rows"]]
     heads = [table["task"] or "mean" for table in columns]
-    lines = [f"| arm | {' | '.join(heads)} | better than random by | GFLOPs: features, selection, training |"]
-    lines.append("| --- |" + " ---: |" * (len(heads) + 2))
+    lines = [f"| arm | {' | '.join(heads)} | better than random by |", "| --- |" + " ---: |" * (len(heads) + 1)]
     for arm in order:
         found = [next((row for row in table["rows"] if row["arm"] == arm), None) for table in columns]
         cells = [_score(row) for row in found]
         last = found[-1]
         against = last["versus_random"] if last else None
         by = "" if against is None else f"{against['mean']:+.3f} [{against['low']:+.3f}, {against['high']:+.3f}]"
-        costs = last["costs"] if last else {}
-        spent = ", ".join(f"{costs[name] / 1e9:,.0f}" for name in ("feature_flops", "select_flops", "train_flops"))
-        lines.append(f"| {arm} | {' | '.join(cells)} | {by} | {spent} |")
+        lines.append(f"| {arm} | {' | '.join(cells)} | {by} |")
+    return lines
+
+
+def costs(tables: list[dict[str, Any]]) -> list[str]:
+    """One line an arm: operations and seconds of features, selection and training, mean over tasks and seeds."""
+    names = [f"{part}_{unit}" for part in ("feature", "select", "train") for unit in ("flops", "seconds")]
+    lines = [
+        "| arm | features: GFLOPs, s | selection: GFLOPs, s | training: GFLOPs, s |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in next(table for table in tables if table["task"] is None)["rows"]:
+        flops, seconds = ([row["costs"][name] for name in names[k::2]] for k in (0, 1))
+        spent = " | ".join(f"{a / 1e9:,.0f}, {b:,.1f}" for a, b in zip(flops, seconds, strict=True))
+        lines.append(f"| {row['arm']} | {spent} |")
     return lines
 
 

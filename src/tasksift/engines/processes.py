@@ -39,10 +39,10 @@ ENVIRONMENT = {
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
         "1",
     ),
-    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18",
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "2e9",
 }
-"""The environment of a worker: there is one for each core, so none needs threads. What it holds, such as a model, is
-no leak, for which loky would replace it."""
+"""The environment of a worker: there is one for each core, so none needs threads. A model that it holds is no leak, and
+loky replaces it when it has grown by 2 GB, not by the usual 0.3."""
 
 
 def process_count(most: int) -> int:
