@@ -86,6 +86,20 @@ def make_gpt2(seed: int = 0, *, hidden: int = 32, layers: int = 2, vocabulary: i
         return GPT2LMHeadModel(config).eval()
 
 
+def make_bert(seed: int = 0, *, hidden: int = 16, layers: int = 2):
+    """An encoder with dropout, and without a pooler."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=400, hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
+        num_attention_heads=2, max_position_embeddings=64,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return BertModel(config, add_pooling_layer=False)
+
+
 def save(folder: Path, model=None, *, chat_template: str | None = None) -> Path:
     """Write a model and the tokenizer as a folder that `--model` takes."""
     (model if model is not None else make_llama()).save_pretrained(folder)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from quality.finetuning import ARMS as FINETUNING
 from tasksift.evaluate.compare import Comparison, compare
 from tasksift.progress import bars
 
@@ -20,15 +21,9 @@ SOURCES = ("train_clinc150", "train_banking77", "nlu_home", "train_scicite", "tr
 """Labelled texts: requests of three kinds of assistants, and sentences of papers and news, whose classes are others."""
 
 ARMS = {
-    "bm25": "preset=bm25",
-    "dsir": "preset=dsir",
-    "nearest": "preset=nearest representation=encoder model={encoder}",
-    "round-robin": "preset=round-robin representation=encoder model={encoder}",
-    "tsds-lexical": "preset=tsds",
-    "tsds-encoder": "preset=tsds representation=encoder model={encoder}",
-    "knn-uniform": "preset=tsds-uniform representation=encoder model={encoder}",
-    "facility": "preset=facility-location-mi representation=encoder model={encoder}",
-}
+    name: FINETUNING[name]
+    for name in ("bm25", "dsir", "nearest", "round-robin", "tsds-lexical", "tsds-encoder", "knn-uniform")
+} | {"facility-location-mi": "preset=facility-location-mi representation=encoder model={encoder}"}
 
 
 def main() -> None:

@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import typer
 from command_outcome import Outcome
-from typer.testing import CliRunner
 
-from tasksift.cli_plan import add_plan
-from tasksift.errors import InputError
 from tasksift.evaluate.cells import Cell, Costs, cell_table
 
 SIZES = ("--model-params", "7e9", "--pool-rows", "270679", "--pool-tokens", "1.136e8")
 
 
-@contextmanager
-def answering() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"tasksift: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
-    monkeypatch.chdir(tmp_path)
-    app = typer.Typer(callback=lambda: None)
-    add_plan(app, answering, lambda quiet: (None, typer.echo))
-
-    def run(*args: object) -> Outcome:
-        result = CliRunner().invoke(app, ["plan", *map(str, args)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Outcome(result.exit_code, result.stdout, result.stderr)
-
-    return run
+def command(tasksift: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    return partial(tasksift, "plan")
 
 
 def cells(path: Path, seeds: int = 3) -> None:

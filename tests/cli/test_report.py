@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command_outcome import Outcome
 
-from tasksift.cli_report import add_report
-from tasksift.errors import InputError
 from tasksift.online.domains import Domains
 from tasksift.online.history import History
 
 
-@contextmanager
-def answering() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"tasksift: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
 @pytest.fixture
-def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run the command by itself in `tmp_path`."""
-    monkeypatch.chdir(tmp_path)
-    app = typer.Typer()
-    add_report(app, answering, lambda quiet: (None, lambda line: None if quiet else typer.echo(line, err=True)))
-
-    def run(*args: object) -> Any:
-        result = CliRunner().invoke(app, [str(arg) for arg in args])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return run
+def report(tasksift: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    return partial(tasksift, "report")
 
 
 @pytest.fixture
@@ -52,28 +28,28 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_report(run: Path, report: Callable[..., Any]):
+def test_report(run: Path, report: Callable[..., Outcome]):
     done = report("run")
-    assert (done.exit_code, done.stdout) == (0, "run/report.html\n")
-    assert done.stderr.startswith("Up to step 4, 8 rows of 2 domains were drawn.")
-    assert done.stderr.count("\n") == 1
+    assert (done.code, done.out) == (0, "run/report.html\n")
+    assert done.err.startswith("Up to step 4, 8 rows of 2 domains were drawn.")
+    assert done.err.count("\n") == 1
     page = (run / "report.html").read_bytes()
     again = report("run/mixture.jsonl", "--out", "page.html", "--quiet")
-    assert (again.exit_code, again.stdout, again.stderr) == (0, "page.html\n", "")
+    assert (again.code, again.out, again.err) == (0, "page.html\n", "")
     assert Path("page.html").read_bytes() == page
-    assert report("run").exit_code == 0
+    assert report("run").code == 0
     refused = report("run", "-o", "page.html")
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert refused.stderr == "tasksift: page.html exists; use --force to replace it, or name another file\n"
-    assert report("run", "-o", "page.html", "--force", "-q").exit_code == 0
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "tasksift: page.html exists; use --force to replace it, or name another file\n"
+    assert report("run", "-o", "page.html", "--force", "-q").code == 0
 
 
 @pytest.mark.parametrize("given", ["gone", ".", "pool.jsonl", "run/report.html"])
-def test_anything_else_is_one_line(run: Path, report: Callable[..., Any], given: str):
+def test_anything_else_is_one_line(run: Path, report: Callable[..., Outcome], given: str):
     Path("pool.jsonl").write_text(json.dumps({"text": "a row"}) + "\n")
-    assert report("run").exit_code == 0
+    assert report("run").code == 0
     done = report(given)
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith("tasksift: ")
-    assert "name a run folder of select" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("tasksift: ")
+    assert "name a run folder of select" in done.err
+    assert done.err.count("\n") == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import make_llama, save
+from small_models import make_bert, make_llama, save
 
 from tasksift.errors import InputError
 from tasksift.evaluate.classifier import score_classifier, train_classifier
@@ -25,13 +25,7 @@ ODD = ["", "a", "東京は日本の首都です。", "x " * 500, "cat", "\x00"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A small BERT with dropout, which has no pooler, and the tests' tokenizer."""
-    config = transformers.BertConfig(
-        vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return save(tmp_path_factory.mktemp("bert"), transformers.BertModel(config, add_pooling_layer=False))
+    return save(tmp_path_factory.mktemp("bert"), make_bert())
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
-from small_models import make_llama, save  # noqa: E402
+from small_models import make_bert, make_llama, save  # noqa: E402
 
 import tasksift as ts  # noqa: E402
 from tasksift.evaluate.classifier import score_classifier, train_classifier  # noqa: E402
@@ -43,13 +43,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = transformers.BertConfig(
-        vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return save(tmp_path_factory.mktemp("bert"), transformers.BertModel(config, add_pooling_layer=False))
+    return save(tmp_path_factory.mktemp("bert"), make_bert(layers=1))
 
 
 def examples(rows: list[dict[str, Any]]) -> list[Example]:
