@@ -190,9 +190,9 @@ def _compared(
     if not paths:
         raise InputError(f"no training could be served: {next(iter(failed.values()))}")
     shutil.rmtree(folder / WORK, ignore_errors=True)
-    cells = read_cells(folder / CELLS, [path.name for path in paths])
-    manifest = manifest_of(config, bench, arms, cells, units)
-    manifest["cells"]["files"] = [path.name for path in paths]
+    files = [path.name for path in paths]
+    cells = read_cells(folder / CELLS, files)
+    manifest = manifest_of(config, bench, arms, cells, files, units)
     summary = write_outcome(folder, cells, {**manifest, "failed": failed, "left": len(left) - done})
     return Comparison(folder, cells, summary, failed, len(left) - done)
 

@@ -44,9 +44,14 @@ def write_outcome(folder: Path, cells: Sequence[Cell], manifest: Mapping[str, An
 
 
 def manifest_of(
-    config: CompareConfig, bench: Bench, arms: Sequence[Arm], cells: Sequence[Cell], units: Sequence[Unit]
+    config: CompareConfig,
+    bench: Bench,
+    arms: Sequence[Arm],
+    cells: Sequence[Cell],
+    files: Sequence[str],
+    units: Sequence[Unit],
 ) -> dict[str, Any]:
-    """Return what was compared, as JSON, for `write_outcome`."""
+    """Return what was compared, as JSON, for `write_outcome`; `files` are the names of the cells' files."""
     tasks = [
         {
             "name": task.name,
@@ -66,6 +71,10 @@ def manifest_of(
         "representations": {arm.label: bench.representation(arm) for arm in arms},
         "budgets": config.budgets,
         "seeds": config.seeds,
-        "cells": {"done": len(cells), "asked": sum(len(bench.tasks_of(unit)) for unit in units)},
+        "cells": {
+            "done": len(cells),
+            "asked": sum(len(bench.tasks_of(unit)) for unit in units),
+            "files": list(files),
+        },
         "training": bench.setup.training.as_json,
     }
