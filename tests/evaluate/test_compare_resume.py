@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,6 +100,29 @@ def test_a_finished_comparison_trains_nothing_and_reads_no_pool(
     again = compared()
     assert trainees[1].fitted == []
     assert stamps(tmp_path / "out") == before
+    assert again.summary == first.summary
+
+
+@pytest.mark.parametrize("halves", [False, True], ids=["held_out", "hold_out"])
+def test_copies_of_the_files_keep_the_cells(
+    halves: bool, compared: Compared, trainees: list[ToyTrainee], toys: dict[str, Any], tmp_path: Path
+):
+    if halves:
+        given = {**toys, "held_out": [], "target": [str(write(tmp_path / "task.jsonl", make_rows(24, 30)))]}
+    else:
+        given = toys
+    first = compared(**given)
+    kept = stamps(tmp_path / "out")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def moved(path: str) -> str:
+        return shutil.copy(path, elsewhere)  # with another time of change, too
+
+    files = {name: [moved(each) for each in given[name]] for name in ("target", "held_out")}
+    again = compared(**{**given, **files, "pool": moved(toys["pool"])})
+    assert stamps(tmp_path / "out") == kept
+    assert trainees[1].fitted == []
     assert again.summary == first.summary
 
 

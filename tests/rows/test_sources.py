@@ -1,4 +1,6 @@
 import datetime
+import json
+import os
 
 import pandas as pd
 import pyarrow as pa
@@ -187,6 +189,23 @@ def test_fingerprint_follows_the_file(tmp_path):
     (tmp_path / "a.jsonl").unlink()
     with pytest.raises(InputError, match=r"cannot read .*a\.jsonl"):
         fingerprint(files)
+
+
+def test_fingerprint_by_contents_holds_for_copies(tmp_path):
+    prints = set()
+    for name, text in (("here", "a"), ("there", "a"), ("other", "b")):
+        path = tmp_path / name / "pool.jsonl"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"text": text}) + "\n")
+        os.utime(path, ns=(0, 10**9 * len(name)))
+        prints.add(fingerprint(expand(path), contents=True))
+    assert len(prints) == 2
+    renamed = path.rename(tmp_path / "source.jsonl")  # the name is the source of its rows
+    assert fingerprint(expand(renamed), contents=True) not in prints
+    files = expand(renamed)
+    renamed.unlink()
+    with pytest.raises(InputError, match=r"cannot read .*source\.jsonl"):
+        fingerprint(files, contents=True)
 
 
 def test_fingerprint_of_memory_is_its_content():

@@ -131,16 +131,13 @@ def run(
     classes = _classes(files, tasks, config, progress) if config.head == "classes" else ()
     setup = Setup(
         folder, Inputs(tuple(files), tests, folder / WORK / "index"), tuple(tasks), {arm.label: arm for arm in arms},
-        config.selection_base(), training, classes, config.max_held_out, fingerprint(files),
+        config.selection_base(), training, classes, config.max_held_out, fingerprint(files, contents=True),
     )  # fmt: skip
     bench = Bench(setup)
     bench.check()
     request = {
         "pool": setup.pool,
-        "tasks": {
-            task.name: {"target": fingerprint(list(task.target)), "held_out": fingerprint(list(task.held_out))}
-            for task in tasks
-        },
+        "tasks": bench.digests,
         "model": bench.trainee.identity["model"],
         "training": {name: value for name, value in training.as_json.items() if name != "device"},
         "selection": config.selection_base(),

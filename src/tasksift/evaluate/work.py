@@ -123,15 +123,19 @@ class Bench:
         self.trainee, self.held_out  # noqa: B018
 
     @cached_property
-    def _digests(self) -> dict[str, tuple[str, str]]:
-        """Of each task's rows, target and held-out."""
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Of each task's rows, ``target`` and ``held_out``."""
         return {
-            task.name: (fingerprint(list(task.target)), fingerprint(list(task.held_out))) for task in self.setup.tasks
+            task.name: {
+                "target": fingerprint(task.target, contents=True),
+                "held_out": fingerprint(task.held_out, contents=True),
+            }
+            for task in self.setup.tasks
         }
 
     @cached_property
     def _tests(self) -> str:
-        return fingerprint(list(self.setup.inputs.tests))
+        return fingerprint(self.setup.inputs.tests, contents=True)
 
     def tasks_of(self, unit: Unit) -> list[Task]:
         """The tasks that a unit is judged on."""
@@ -140,7 +144,7 @@ class Bench:
     def path(self, unit: Unit, task: Task) -> Path:
         """Where the cell of a unit and a task is kept: a readable name, and a digest of all that decides about it."""
         arm = self.setup.arms.get(unit.arm)
-        target, held_out = self._digests[task.name]
+        digests = self.digests[task.name]
         key: dict[str, Any] = {
             "unit": [unit.arm, unit.budget, unit.seed],
             # Where something is computed decides about nothing but the last bits.
@@ -148,8 +152,8 @@ class Bench:
             "base": {**self.setup.base},
             "pool": self.setup.pool,
             "task": task.name,
-            "target": target if unit.task is not None else None,
-            "held_out": [held_out, self.setup.max_held_out],
+            "target": digests["target"] if unit.task is not None else None,
+            "held_out": [digests["held_out"], self.setup.max_held_out],
             "tests": self._tests,
             "training": self.trainee.identity,
         }

@@ -135,15 +135,22 @@ def expand(items: Any, what: str = "pool") -> list[PoolFile]:
     return files
 
 
-def fingerprint(files: Sequence[PoolFile]) -> str:
+def fingerprint(files: Sequence[PoolFile], *, contents: bool = False) -> str:
     """Return a hex digest of what identifies the input.
 
-    Files count with their absolute path, size and time of change, rows in memory with their content, data sets on the
-    hub with their name only.
+    Files count with their absolute path, size and time of change, which costs nothing; with `contents` with their name
+    and bytes, which reads them whole and holds for copies elsewhere. Rows in memory count with their content, data sets
+    on the hub with their name only.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or a row in memory holds what JSON cannot.
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
-        digest.update(f"{file.format}\0{file.path}\0".encode("utf-8", "surrogateescape"))
+        called = Path(file.path).name if contents and file.format != "hf" else file.path
+        digest.update(f"{file.format}\0{called}\0".encode("utf-8", "surrogateescape"))
         if isinstance(file.records, pa.Table):
             for batch in file.records.to_batches(max_chunksize=2048):
                 digest.update(b"\n".join(map(canonical, batch.to_pylist())) + b"\n")
@@ -156,13 +163,21 @@ def fingerprint(files: Sequence[PoolFile]) -> str:
                         f"{file.path}, row {row}: a value cannot be written as JSON ({_one_line(error)}); change it"
                     ) from None
         elif file.format != "hf":
-            path = Path(file.path).resolve()
-            try:
-                stat = path.stat()
-            except OSError as error:
-                raise InputError(f"cannot read {file.path}: {error.strerror}") from None
-            digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+            digest.update(_identity(file.path, contents))
     return digest.hexdigest()
+
+
+def _identity(name: str, contents: bool) -> bytes:
+    """What a file on disk counts by."""
+    path = Path(name).resolve()
+    try:
+        if contents:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, hashlib.blake2b).digest()
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from None
+    return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
 
 
 def _in_memory(item: Any, what: str) -> Sequence[Mapping[str, Any]] | pa.Table | None:
