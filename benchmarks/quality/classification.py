@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> Comparison:
         arm=[f"{name}: {options.format(encoder=args.encoder)}" for name, options in ARMS.items()],
         budgets=args.budgets, seeds=[int(seed) for seed in args.seeds.split(",")],
         model=args.encoder, head="classes", epochs=3, learning_rate=3e-4, batch_size=16, max_length=64,
-        device=args.device, workers=args.workers, hours=args.hours, progress=bars, say=print,
+        dtype="bfloat16", device=args.device, workers=args.workers, hours=args.hours, progress=bars, say=print,
     )  # fmt: skip
 
 

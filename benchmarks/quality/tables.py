@@ -84,29 +84,34 @@ def plot(curves: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "the same bytes every time"})
     curves = sorted(curves, key=lambda curve: (curve["task"] is None, curve["task"] or ""))
     across = 3
     down = -(-len(curves) // across)
     figure, axes = plt.subplots(down, across, figsize=(4 * across, 3 * down), squeeze=False, layout="constrained")
-    colours = plt.get_cmap("tab20").colors
-    arms = list(dict.fromkeys(line["arm"] for curve in curves for line in curve["lines"]))
+    colours = plt.get_cmap("tab10").colors
+    arms = dict.fromkeys(line["arm"] for curve in curves for line in curve["lines"] if line["arm"] != "random")
+    styles = {arm: {"color": colours[k % 10], "linestyle": "-" if k < 10 else "--"} for k, arm in enumerate(arms)}
+    styles["random"] = {"color": "black", "linewidth": 2.5}
     for axis, curve in zip(axes.flat, curves, strict=False):
         for line in curve["lines"]:
-            colour = "black" if line["arm"] == "random" else colours[arms.index(line["arm"]) % 20]
             at = [100 * point["fraction"] for point in line["points"]]
-            style = {"color": colour, "marker": "o", "markersize": 3, "linewidth": 2 if line["arm"] == "random" else 1}
+            style = {"marker": "o", "markersize": 3, "linewidth": 1, **styles[line["arm"]]}
             axis.plot(at, [point["score"] for point in line["points"]], label=line["arm"], **style)
-        for name, dash in ((ZERO_SHOT, ":"), (FULL, "--")):
+        for name, dash in ((ZERO_SHOT, ":"), (FULL, "-.")):
             height = curve["zero" if name == ZERO_SHOT else "full"]
             if height is not None:
-                axis.axhline(height, color="grey", linestyle=dash, linewidth=1, label=name)
+                axis.axhline(height, color="grey", linestyle=dash, linewidth=1.5, label=name)
         axis.set(title=curve["task"] or "mean over tasks", xscale="log", xlabel="% of the pool", ylabel=curve["metric"])
+        ticks = sorted({100 * point["fraction"] for line in curve["lines"] for point in line["points"]})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
     for axis in list(axes.flat)[len(curves) :]:
         axis.axis("off")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _score(row: dict[str, Any] | None) -> str:
