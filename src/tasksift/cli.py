@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Out of a large pool, the examples to train on for the task that a few examples show.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -43,12 +43,22 @@ BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 """Characters that turn the direction of the text around them."""
 
 
+_UsageError: Any = typer.BadParameter.__base__
+"""What the parser raises: from click, or from the click inside typer, by typer's version."""
+
+
 def main() -> None:
     """Run the command line; bad requests and bad data end with one line and exit code 2."""
     # A reader that goes away, such as `head`, ends the program quietly.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    app()
+    try:
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except _UsageError as error:
+        said = _visible(" ".join(error.format_message().split())).removesuffix(".")
+        stop = "" if said.endswith("?") else "."
+        typer.echo(f"tasksift: {said}{stop} See {error.ctx.command_path if error.ctx else 'tasksift'} --help", err=True)
+        sys.exit(2)
 
 
 @contextmanager
