@@ -27,20 +27,20 @@ def main() -> None:
     for budget in dict.fromkeys(table["budget"] for table in tables):
         print(f"\n### {budget} of the pool\n")
         here = [table for table in tables if table["budget"] == budget]
-        print("\n".join([*wide(here), "", *costs(here)]))
+        here.sort(key=lambda table: (table["task"] is None, table["task"] or ""))
+        print("\n".join([*wide(here), "", *costs(here[-1])]))
     print("\n".join(["", *losers(summary, args.metric), "", *map("* {}".format, summary["notes"])]))
     if args.plot:
         plot([curve for curve in summary["curves"] if curve["metric"] == args.metric], args.plot)
 
 
 def wide(tables: list[dict[str, Any]]) -> list[str]:
-    """One line an arm, one column a task, and the mean over tasks with its difference to random."""
-    columns = sorted(tables, key=lambda table: (table["task"] is None, table["task"] or ""))
-    order = [row["arm"] for row in columns[-1]["rows"]]
-    heads = [table["task"] or "mean" for table in columns]
+    """One line an arm, one column a table; the order and the difference to random are those of the last, the mean's."""
+    order = [row["arm"] for row in tables[-1]["rows"]]
+    heads = [table["task"] or "mean" for table in tables]
     lines = [f"| arm | {' | '.join(heads)} | better than random by |", "| --- |" + " ---: |" * (len(heads) + 1)]
     for arm in order:
-        found = [next((row for row in table["rows"] if row["arm"] == arm), None) for table in columns]
+        found = [next((row for row in table["rows"] if row["arm"] == arm), None) for table in tables]
         cells = [_score(row) for row in found]
         last = found[-1]
         against = last["versus_random"] if last else None
@@ -49,14 +49,14 @@ def wide(tables: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def costs(tables: list[dict[str, Any]]) -> list[str]:
-    """One line an arm: operations and seconds of features, selection and training, mean over tasks and seeds."""
+def costs(table: dict[str, Any]) -> list[str]:
+    """One line an arm: operations and seconds of features, selection and training, means over seeds and tasks."""
     names = [f"{part}_{unit}" for part in ("feature", "select", "train") for unit in ("flops", "seconds")]
     lines = [
         "| arm | features: GFLOPs, s | selection: GFLOPs, s | training: GFLOPs, s |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for row in next(table for table in tables if table["task"] is None)["rows"]:
+    for row in table["rows"]:
         flops, seconds = ([row["costs"][name] for name in names[k::2]] for k in (0, 1))
         spent = " | ".join(f"{a / 1e9:,.0f}, {b:,.1f}" for a, b in zip(flops, seconds, strict=True))
         lines.append(f"| {row['arm']} | {spent} |")
