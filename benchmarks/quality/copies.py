@@ -20,6 +20,8 @@ from tasksift.progress import bars
 ARMS = {"tsds": "preset=tsds", "knn-uniform": "preset=tsds-uniform", "nearest": "preset=nearest"}
 ARMS["round-robin"] = "preset=round-robin"
 
+KINDS = ("random", "own")
+
 
 def main() -> None:
     """Run what is missing."""
@@ -29,7 +31,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help="folder that base.py wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--factors", default="0,100,1000", help="copies of each row that is copied")
-    parser.add_argument("--copied", default="random,own", help="where the copied rows are drawn from")
+    parser.add_argument("--copied", nargs="+", choices=KINDS, default=KINDS, help="where copied rows are drawn from")
     parser.add_argument("--targets", default="gsm8k,nl2bash,commonsense_qa")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--length", type=int, default=64, help="tokens of a row")
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    for copied in args.copied.split(","):
+    for copied in args.copied:
         for factor in map(int, args.factors.split(",")):
             compared = run(args, copied, factor)
             done = f"{len(compared.cells)} cells, {compared.left} trainings left, failed: {compared.failed}"
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace, copied: str, factor: int) -> Comparison:
         pool = args.out / f"pool-{name}.parquet"
         own = {f"train_{target}" for target in names}
         among = [row for row, source in enumerate(sources) if copied == "random" or source in own]
+        if len(among) < budget:
+            raise SystemExit(f"the sources of {', '.join(names)} have {len(among)} rows, and {budget} are to be copied")
         if not pool.exists():
             write_copies(args.pool, pool, np.random.default_rng(0).permutation(among)[:budget], factor, 0)
     return compare(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tasksift.evaluate.cells import Cell
+from tasksift.evaluate.folder import CELLS, read_cells
 from tasksift.evaluate.names import FULL, ZERO_SHOT
 from tasksift.evaluate.summary import summarize
 
@@ -21,8 +21,7 @@ def main() -> None:
     parser.add_argument("--metric", default="loss")
     parser.add_argument("--plot", type=Path, help="SVG or PNG (needs matplotlib)")
     args = parser.parse_args()
-    cells = [Cell.read(path) for path in sorted((args.comparison / "cells").glob("*.json"))]
-    summary = summarize(cells)
+    summary = summarize(read_cells(args.comparison / CELLS))
     tables = [table for table in summary["tables"] if table["metric"] == args.metric]
     for budget in dict.fromkeys(table["budget"] for table in tables):
         print(f"\n### {budget} of the pool\n")

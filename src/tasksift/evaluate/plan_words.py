@@ -52,7 +52,7 @@ def at_budget(case: Case, made: Plan) -> str:
     also = f"; {listed(others)} cannot be told from it" if others else ""
     worse = ""
     if case.zero is not None and best.score < case.zero:
-        worse = f"; yet the model as it is scores more, {score_text(case.metric, case.shown(case.zero))}"
+        worse = f"; yet the model as it is scores better, {score_text(case.metric, case.shown(case.zero))}"
     return f"{begin} {what}, {score}{tail}{also}{worse}."
 
 
