@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from tasksift.errors import InputError
 from tasksift.evaluate.cells import Cell, Costs, cell_table
 from tasksift.evaluate.plan_cells import advice, case_of, common_metric, frontier, frontier_of, read_table, tasks
+from tasksift.evaluate.plan_words import at_budget
 from tasksift.evaluate.planner import plan
 
 FULL_FLOPS = 1000.0
@@ -155,3 +157,12 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path):
     free = [*unfinished, cell("full", None, 0, 1.9, costs={"train_flops": 0.0})]
     with pytest.raises(InputError, match="count no operations of training on everything"):
         case_of(free, "maths", "loss")
+
+
+def test_the_advice_says_that_no_training_is_better():
+    """On losses, which are better when they are lower."""
+    case = case_of(comparison(), "maths", "loss")
+    for zero, said in ((-3.0, None), (-1.2, "; yet the model as it is scores better, 1.2.")):
+        sentence = at_budget(replace(case, zero=zero), case.plan(300.0, 1))
+        assert "train on" in sentence
+        assert sentence.endswith(said) if said else "yet the model" not in sentence

@@ -27,7 +27,7 @@ def at_budget(case: Case, made: Plan) -> str:
     if made.everything:
         return (
             f"Train on everything, without selecting: it takes {made.full_training:.2e} of the {made.budget:.2e} "
-            "FLOPs, and no method is measured to score more."
+            "FLOPs, and no method is measured to score better."
         )
     if best.share >= NEARLY and RANDOM in [name.lower() for name in made.tied]:
         return (
@@ -42,7 +42,7 @@ def at_budget(case: Case, made: Plan) -> str:
     others = [name for name in made.tied if name != best.method]
     drawn = [name for name in others if name.lower() == RANDOM]
     if best.method.lower() == RANDOM:
-        tail = ", as nothing within this budget is measured to score more"
+        tail = ", as nothing within this budget is measured to score better"
     elif drawn:
         tail = ", but a random draw is within the uncertainty and costs nothing to select"
         others = [name for name in others if name not in drawn]
@@ -74,8 +74,8 @@ def over_budgets(cases: Sequence[Case], steps: int) -> str:
     others = [name for name in order if tied[name] == tied[best] and name != best]
     if best == RANDOM and tied[best] == total:
         return (
-            f"Draw at random: at none of {total} compute budgets{where} ({span}) does any arm score more than a random "
-            "draw beyond noise."
+            f"Draw at random: at none of {total} compute budgets{where} ({span}) does any arm score better than a "
+            "random draw beyond noise."
         )
     also = f", as {listed(others)} {'does' if len(others) == 1 else 'do'} at a higher cost" if others else ""
     return (
