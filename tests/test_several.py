@@ -138,7 +138,7 @@ def merged(
     return prepare_each(stub(plans), stub_context(n, len(plans), order), {}, weights / weights.sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights=st.lists(st.integers(1, 40), min_size=1, max_size=9), seed=st.integers(0, 99))
 def test_every_prefix_holds_each_share_rounded_down_or_up(weights: list[int], seed: int):
     n, rng = 60, np.random.default_rng(seed)

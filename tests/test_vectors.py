@@ -45,7 +45,7 @@ def test_blocks_are_of_so_many_bytes(monkeypatch):
 
 
 @given(st.lists(st.integers(0, 59), max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rows_by_number_from_any_shards(rows):
     rows = np.array(rows, dtype=np.int64)
     vectors = Vectors(MIXED)

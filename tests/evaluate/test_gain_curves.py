@@ -29,7 +29,7 @@ def slow(shares: list[float], scores: list[float], x: float) -> float:
     return best[k - 1] + w * (best[k] - best[k - 1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SHARES, st.data())
 def test_curves_against_a_slow_reading(shares: list[float], data: st.DataObject):
     scores = data.draw(st.lists(st.floats(-5, 5), min_size=len(shares), max_size=len(shares)))
@@ -91,7 +91,7 @@ def test_the_same_seed_draws_alike():
     assert not np.array_equal(one.replicates, other.replicates)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-3, 3), st.floats(0.5, 20), st.floats(0.5, 5))
 def test_the_fit_finds_a_curve_that_is_one(start: float, rate: float, gain: float):
     x = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0]

@@ -25,7 +25,7 @@ METHODS = st.lists(st.tuples(SCORES, st.floats(0, 2), st.floats(0, 1), st.floats
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(METHODS, st.floats(0.01, 5), st.floats(0.01, 5), st.integers(1, 30), st.integers(1, 30))
 def test_more_budget_or_more_targets_never_score_less(methods: list[Method], k1: float, k2: float, t1: int, t2: int):
     less = plan(methods, min(k1, k2), 1.0, targets=min(t1, t2)).best
@@ -36,7 +36,7 @@ def test_more_budget_or_more_targets_never_score_less(methods: list[Method], k1:
             assert more.score >= less.score - 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(METHODS, st.floats(0.01, 5), st.integers(1, 30))
 def test_plans_keep_to_the_budget_and_the_measured_shares(methods: list[Method], budget: float, targets: int):
     made = plan(methods, budget, 1.0, targets=targets)
@@ -50,7 +50,7 @@ def test_plans_keep_to_the_budget_and_the_measured_shares(methods: list[Method],
         assert set(made.tied) == {c.method for c in made.choices if c.high >= made.best.low}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(SCORES, min_size=1, max_size=4), st.floats(0.05, 1))
 def test_without_overhead_the_best_is_the_highest_curve(curves: list[list[float]], budget: float):
     methods = [method(str(k), scores) for k, scores in enumerate(curves)]
@@ -101,7 +101,7 @@ def test_the_frontier_spans_the_budgets():
     assert [made.budget for made in frontier(methods, 10.0, [1.0, 2.0])] == [1.0, 2.0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
 def test_the_front_against_a_slow_one(points: list[tuple[int, int]]):
     expected = [

@@ -54,7 +54,7 @@ def test_what_differs_by_row_and_seed_is_counted_once():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(2, 30), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_turned_round_it_has_the_other_sign(seed, seeds, rows, weighted):
     a, b = two_arms(seed, seeds, rows)
     w = np.random.default_rng(seed).integers(1, 9, size=rows) if weighted else None

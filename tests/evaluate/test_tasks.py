@@ -17,7 +17,7 @@ def ids(files) -> list[str]:
     return [row["id"] for file in files for row in file.records]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(11, 60), st.floats(0.05, 0.95), st.integers(0, 3))
 def test_a_split_is_disjoint_and_exhaustive(n: int, share: float, seed: int):
     rows = make_rows(n, 0)

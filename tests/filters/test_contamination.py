@@ -42,7 +42,7 @@ def as_dict(found):
 
 
 @given(st.lists(TEXT, max_size=12), st.lists(TEXT, max_size=4), st.integers(1, 5), st.integers(1, 5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_is_the_naive_search(pool, references, words, batch):
     batches = [pool[at : at + batch] for at in range(0, len(pool), batch)]
     found = find_overlaps(batches, [Reference(str(k), text) for k, text in enumerate(references)], words=words)
@@ -51,7 +51,7 @@ def test_it_is_the_naive_search(pool, references, words, batch):
 
 
 @given(st.lists(TEXT, min_size=1, max_size=12), st.lists(TEXT, max_size=4), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_collision_of_hashes_neither_drops_nor_misses_a_row(pool, references, words):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contamination, "MULTIPLIER", np.uint64(0))  # the last word alone decides about a hash

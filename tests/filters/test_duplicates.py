@@ -35,7 +35,7 @@ def brute_force(pool, eps, order, distances, labels):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.01, 0.1, 0.6]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_cluster_is_brute_force(seed, eps):
     rng = np.random.default_rng(seed)
     pool = crowd(rng, int(rng.integers(1, 60)))

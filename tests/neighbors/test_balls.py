@@ -76,7 +76,7 @@ def test_no_pair_is_lost(monkeypatch, name, dim, directions):
     spread=st.sampled_from([1e-6, 1e-3, 1.0]),
     sigma=st.sampled_from([1e-6, 1e-3, 0.1, 0.5, 2.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_pair_of_any_rows_is_lost(seed, dim, directions, dtype, normalize, offset, rank, spread, sigma):
     rng = np.random.default_rng(seed)
     # Clusters in a space of few dimensions, noise across it, and partners at the border.

@@ -63,7 +63,7 @@ def test_one_point_of_another_size_does_not_spoil_the_bounds_of_the_rest(factor,
     offset=st.sampled_from([0.0, 1.0, 1e3]),
     spread=st.sampled_from([1e-7, 1e-3, 1.0, 30.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounds_hold_for_any_rows(seed, dim, dtype, normalize, offset, spread):
     rng = np.random.default_rng(seed)
     pool = (offset + spread * rng.normal(size=(30, dim))).astype(dtype)
@@ -95,7 +95,7 @@ def test_scratch_is_the_same_memory_again():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_pairs_distance_does_not_depend_on_its_neighbours_in_memory(seed, dim):
     rng = np.random.default_rng(seed)
     left, right = rng.normal(size=(2, 40, dim))

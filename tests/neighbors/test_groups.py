@@ -17,7 +17,7 @@ def random_pool(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_groups_are_the_distinct_rows(seed):
     pool, order = random_pool(seed)
     groups = collapse(Vectors([pool[:3], pool[3:]]), order)
@@ -33,7 +33,7 @@ def test_groups_are_the_distinct_rows(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_without_ids_the_numbering_follows_the_content(seed):
     pool, shuffle = random_pool(seed)
     one, other = collapse(Vectors(pool)), collapse(Vectors(pool[shuffle]))

@@ -122,7 +122,7 @@ def test_pruning_midway(monkeypatch, k, near_last):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_shelves_of_parts_merge_to_that_of_the_whole(seed):
     rng = np.random.default_rng(seed)
     pool = rng.integers(-3, 4, size=(300, 2)) + rng.choice([0, 1e-9, 0.1]) * rng.normal(size=(300, 2))

@@ -31,7 +31,7 @@ def test_every_point_is_in_one_ball(name, dim, dtype):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_random_point_is_in_one_ball(seed):
     rng = np.random.default_rng(seed)
     shape = rng.integers(1, 200), rng.integers(1, 5)

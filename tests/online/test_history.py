@@ -53,7 +53,7 @@ def test_the_form_of_the_file(tmp_path):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=3, max_size=3))
 def test_six_digits_of_any_loss_are_kept(tmp_path_factory, losses):
     path = tmp_path_factory.mktemp("h") / "m.jsonl"

@@ -81,7 +81,7 @@ def closed_form(losses, step):
     return (1 - len(losses) * eps) * shares(losses) + eps
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32 - 1))
 def test_both_modes_and_all_rewards_follow_their_definition(seed):
     sizes, options, steps = a_run(seed)
@@ -218,7 +218,7 @@ def test_an_adaptive_mode_begins_with_the_prior_through_the_warm_up(prior, expec
     assert mixture.probabilities == pytest.approx(closed_form([2, 3], 301), abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1))
 def test_permuting_the_domains_permutes_the_probabilities(seed):
     sizes, options, steps = a_run(seed)
@@ -232,7 +232,7 @@ def test_permuting_the_domains_permutes_the_probabilities(seed):
         assert np.abs(feed(one, t, losses)[order] - moved).max() <= 1e-12
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1))
 def test_a_resumed_run_is_the_same_to_the_bit(seed):
     """C3: through JSON that any reader takes, from any step."""

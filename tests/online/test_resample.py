@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasksift.draw import draw
@@ -21,7 +21,6 @@ def test_only_the_largest_probabilities_need_weights():
             assert (kind == "mass" and drawn.method == "top") == bool(np.ptp(drawn.weight)), (kind, drawn.method)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.just(0.0), st.floats(1e-9, 1e9), st.integers(1, 5).map(float)), min_size=1, max_size=30),
     st.integers(1, 200),

@@ -49,7 +49,7 @@ def test_a_small_run_is_shown_whole(tmp_path):
     assert online_data(tmp_path / "mixture.jsonl") == data
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 700), st.integers(1, 90))
 def test_many_steps_and_domains_are_thinned_and_summed(tmp_path_factory, steps, count):
     folder = tmp_path_factory.mktemp("run")

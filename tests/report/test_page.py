@@ -51,7 +51,7 @@ def test_the_data_come_back_as_they_were(kind):
     assert text.isascii()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(st.characters(), max_size=40) | st.sampled_from(sample_data.HOSTILE), st.sampled_from(list(KINDS)))
 def test_no_text_changes_what_the_page_consists_of(text, kind):
     data = {

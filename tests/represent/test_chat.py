@@ -229,7 +229,7 @@ def test_a_cut_prompt_still_starts_with_the_start_token():
 texts = st.text(alphabet="ab .\né日\U0001f600<", min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), st.sampled_from([None, CHATML]))
 def test_scored_tokens_are_the_answers(pairs, template):
     tokenizer = _TOKENIZERS[template]

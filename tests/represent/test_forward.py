@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_models import CHATML, make_examples, make_gpt2, make_llama, make_tokenizer
 
@@ -19,7 +19,6 @@ def made(lengths):
     return [Tokens(generator.integers(1, 400, n), generator.random(n) < 0.5) for n in lengths]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 120), st.integers(1, 6))
 def test_every_example_is_in_one_batch(lengths, batch_tokens, most):
     tokens = made(lengths)

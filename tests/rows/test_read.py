@@ -309,7 +309,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.dictionaries(st.text(max_size=5), values, max_size=4), min_size=1, max_size=8),
     ascii_only=st.booleans(),

@@ -337,7 +337,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), suffix=st.sampled_from([".jsonl", ".jsonl.zst", ".json"]))
 def test_exactly_the_asked_rows_are_written(tmp_path_factory, data, suffix):
     folder = tmp_path_factory.mktemp("any")

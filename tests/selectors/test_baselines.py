@@ -34,7 +34,7 @@ def test_similarity_is_the_cosine_of_unit_vectors():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_round_robin_next_is_the_naive_masking_loop(seed):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, 60), rng.integers(1, 8)
@@ -84,7 +84,7 @@ def test_random_is_uniform():
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_balanced_random_gives_sources_equal_shares_up_to_their_size(sizes, seed):
     rng = np.random.default_rng(seed)
     sources = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))

@@ -59,7 +59,7 @@ def test_the_lowest_edge_is_in_a_bin():
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(0, 5), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_permuting_the_rows_permutes_the_answer(values, seed, random):
     scores = np.array(values, dtype=float)
     order = np.array(random.sample(range(len(values)), len(values)))

@@ -52,7 +52,7 @@ def in_order(plan):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_lazy_greedy_is_naive_greedy_index_for_index(seed):
     rng = np.random.default_rng(seed)
     g, u = rng.integers(1, 40, 2)
@@ -68,7 +68,7 @@ def test_lazy_greedy_is_naive_greedy_index_for_index(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_all_neighbours_give_the_dense_objective(seed):
     rng = np.random.default_rng(seed)
     pool = directions(rng, int(rng.integers(1, 40)))
@@ -82,7 +82,7 @@ def test_all_neighbours_give_the_dense_objective(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_row_is_served_by_its_nearest_rows_only(seed):
     rng = np.random.default_rng(seed)
     pool = rng.normal(size=(int(rng.integers(1, 40)), 5))
@@ -95,7 +95,7 @@ def test_a_row_is_served_by_its_nearest_rows_only(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_mutual_information_caps_each_row_by_its_similarity_to_a_target(seed):
     rng = np.random.default_rng(seed)
     pool, targets = directions(rng, int(rng.integers(1, 40))), directions(rng, int(rng.integers(1, 4)))

@@ -127,7 +127,7 @@ def test_forward_keeps_the_best_where_none_helps():
 
 
 @given(st.integers(1, 13), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_group_is_drawn_equally_often(k, data):
     size = data.draw(st.integers(1, k))
     count = data.draw(st.integers(1, 40))

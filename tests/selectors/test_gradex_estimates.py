@@ -36,7 +36,7 @@ def oracle(x, b, share, ridge):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 1e-2, 1.0, 100.0]), st.sampled_from([0.01, 1.0, 30.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_minimum_is_the_minimum(seed, ridge, scale):
     rng = np.random.default_rng(seed)
     n, d = rng.integers(1, 40), rng.integers(1, 6)

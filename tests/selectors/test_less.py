@@ -34,7 +34,7 @@ def vectors(steps, grads, rates, tasks):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_definition(seed):
     rng = np.random.default_rng(seed)
     checkpoints, n, m, d = rng.integers(1, 5), rng.integers(1, 30), rng.integers(1, 10), rng.integers(2, 8)

@@ -25,7 +25,7 @@ def slow_thin(pool, keep):
 
 
 @given(st.integers(2, 14), st.integers(0, 10**6), st.sampled_from([0, 1, 3]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_thinning_is_that_of_the_definition(n, seed, digits):
     """With few digits many distances tie."""
     rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def test_each_planted_group_of_copies_keeps_exactly_one_whatever_the_order(seed)
 
 
 @given(st.integers(1, 60), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_count_is_exact_and_permuting_the_pool_permutes_the_answer(keep, seed):
     """Published: the order of what is kept is by the upper triangle, so results depend on the order of the files."""
     rng = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ def skipping(similarity, budget):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_tasks_take_turns_by_their_nearest_target(seed):
     rng = np.random.default_rng(seed)
     n, m = int(rng.integers(1, 60)), int(rng.integers(2, 9))

@@ -21,7 +21,7 @@ def taken(values, direction, k, order=None):
 
 
 @given(numbers, st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lowest_and_highest_are_the_ends_of_the_sorted_rows(values, seed):
     order = np.random.default_rng(seed).permutation(len(values))
     rows = range(len(values))
@@ -33,7 +33,7 @@ def test_lowest_and_highest_are_the_ends_of_the_sorted_rows(values, seed):
 
 
 @given(numbers, st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_middle_is_what_remains_when_both_ends_are_taken_off(values, seed):
     order = np.random.default_rng(seed).permutation(len(values))
     remaining = sorted(range(len(values)), key=lambda i: (values[i], order[i]))

@@ -52,7 +52,7 @@ def test_against_dense(n, m, dims, q):
     assert plan.info["lambda"] == pytest.approx([1e-3 * (rows**2).sum() / rows.shape[1] for rows in pool])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 30), m=st.integers(1, 5), d=st.integers(1, 20), ridge=st.floats(1e-4, 10), seed=st.integers(0, 99)
 )

@@ -26,7 +26,7 @@ def loop(lists, budget, tie):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["next", "skip"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_complete_lists(seed, tie):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, 25), rng.integers(1, 7)
@@ -37,7 +37,7 @@ def test_complete_lists(seed, tie):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["next", "skip"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_lists_that_end_early_give_the_same_or_nothing(seed, tie):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, 25), rng.integers(1, 7)

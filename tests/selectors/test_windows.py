@@ -99,7 +99,7 @@ sizes = st.lists(st.integers(1, 30), min_size=1, max_size=6)
 
 
 @given(sizes, st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.1, 0.3, 1.0]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_windows_are_slices_of_one_order_with_exact_shares(each, seed, step):
     """Published fragments draw tie noise again for every window and compare ranks as fractions, off by one."""
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from tasksift.transport.breadth import breadth_for_budget
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_smallest_breadth_that_serves_the_budget(seed):
     rng = np.random.default_rng(seed)
     m, n = rng.integers(1, 5), rng.integers(1, 12)

@@ -28,7 +28,7 @@ def test_within_a_tenth_of_a_percent_of_the_exact_cost(p, q, d):
     assert found.error <= 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(p=st.integers(1, 8), q=st.integers(1, 8), seed=st.integers(0, 10**6), copies=st.booleans(), even=st.booleans())
 def test_the_exact_cost_lies_between_the_bounds(p, q, seed, copies, even):
     rng = np.random.default_rng(seed)

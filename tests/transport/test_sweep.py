@@ -136,7 +136,7 @@ problems = st.integers(0, 2**32 - 1).map(lambda seed: random_problem(np.random.d
 
 
 @given(problems)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_order_of_candidates_and_targets_does_not_matter(problem):
     d, rho, alpha, scale = problem
     rng = np.random.default_rng(d.size)
@@ -150,7 +150,7 @@ def test_the_order_of_candidates_and_targets_does_not_matter(problem):
 
 
 @given(problems, st.floats(0.01, 100))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_scaling_distances_is_scaling_c(problem, factor):
     d, rho, alpha, scale = problem
     d = d + np.random.default_rng(d.size).random(d.shape)
@@ -160,7 +160,7 @@ def test_scaling_distances_is_scaling_c(problem, factor):
 
 
 @given(problems)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_breadth_falls_and_support_shrinks_as_alpha_grows(problem):
     d, rho, _, scale = problem
     answers = [solve(d, rho, alpha, scale) for alpha in (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)]
