@@ -70,7 +70,7 @@ def run(script: str, *arguments: object, limit: float | None = None) -> Measured
         process = subprocess.Popen(command, stdout=out, stderr=log)
         over, cut = threading.Event(), threading.Event()
         peak = [0.0]
-        watch = threading.Thread(target=_sample, args=(process.pid, over, peak))
+        watch = threading.Thread(target=sample_memory, args=(process.pid, over, peak))
         watch.start()
 
         def end() -> None:
@@ -106,7 +106,7 @@ def run(script: str, *arguments: object, limit: float | None = None) -> Measured
     return Measured(seconds, cut.is_set(), peak[0] or usage.ru_maxrss * unit / 1e6, stages, facts)
 
 
-def _sample(pid: int, over: threading.Event, peak: list[float]) -> None:
+def sample_memory(pid: int, over: threading.Event, peak: list[float]) -> None:
     """Keep the largest RssAnon of a process in `peak`, in MB; leave 0 where there is no such figure."""
     status = Path(f"/proc/{pid}/status")
     while not over.wait(SAMPLE_SECONDS):

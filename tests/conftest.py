@@ -24,3 +24,22 @@ def short_collections():
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A storage that speaks the language of S3, for a whole module."""
+    pytest.importorskip("moto")
+    from s3_server import serving
+
+    with serving() as storage:
+        yield storage
+
+
+@pytest.fixture
+def storage(s3, monkeypatch):
+    """The same, empty, and where this process looks for S3."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    s3.clear()
+    return s3

@@ -16,7 +16,18 @@ from tasksift import __version__
 from tasksift.cli_compare import add_compare
 from tasksift.cli_lifelong import add_lifelong
 from tasksift.cli_mix import add_mix
-from tasksift.cli_options import FILTERS, INPUT, KNOBS, OUTPUT, REPRESENTATION, option, with_features
+from tasksift.cli_options import (
+    ENGINE,
+    FILTERS,
+    INPUT,
+    KNOBS,
+    OUTPUT,
+    RAY_ADDRESS,
+    REPRESENTATION,
+    computing,
+    option,
+    with_features,
+)
 from tasksift.cli_plan import add_plan
 from tasksift.cli_report import add_report
 from tasksift.cli_tune import add_tune
@@ -144,6 +155,8 @@ def select(
     ] = None,
     features_folder: Annotated[str | None, option("features", OUTPUT, "FOLDER", "--features")] = None,
     scores: Annotated[str | None, option("scores", OUTPUT, "FOLDER")] = None,
+    engine: Annotated[str, ENGINE] = "local",
+    ray_address: Annotated[str | None, RAY_ADDRESS] = None,
     force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
     quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
     as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
@@ -186,7 +199,9 @@ def select(
         if not {**base, **chosen}.get("budget"):
             raise InputError("there is no --budget: give 1000 (rows), 1% (of the rows) or 250000tok (tokens)")
         progress, say = _voices(quiet)
-        selection = run(RunConfig.create(**{**base, **chosen}), out=out, force=force, progress=progress, say=say)
+        asked = RunConfig.create(**{**base, **chosen})
+        with computing(engine, ray_address):
+            selection = run(asked, out=out, force=force, progress=progress, say=say)
         if as_json:
             typer.echo(json.dumps(selection.manifest, ensure_ascii=False))
         elif not quiet:
@@ -206,6 +221,8 @@ def embed(
             help="Folder for the vectors; select finds them, and how they were made, with --features FOLDER.",
         ),
     ] = None,
+    engine: Annotated[str, ENGINE] = "local",
+    ray_address: Annotated[str | None, RAY_ADDRESS] = None,
     force: Annotated[bool, _flag("--force", "Replace what is in the way.")] = False,
     quiet: Annotated[bool, _flag("--quiet", "No bars, no notes, no summary.", "-q")] = False,
     as_json: Annotated[bool, _flag("--json", "Print the manifest as JSON.")] = False,
@@ -228,11 +245,12 @@ def embed(
             "source_column": source_column,
             **features,
         }
-        done = embed(pool, out, force=force, progress=progress, say=say, **options)
+        with computing(engine, ray_address):
+            done = embed(pool, out, force=force, progress=progress, say=say, **options)
         if as_json:
             typer.echo(json.dumps(done.manifest, ensure_ascii=False))
         elif not quiet:
-            size = sum(shard.nbytes for shard in done.vectors.shards)
+            size = done.vectors.nbytes
             say(f"{len(done.vectors):,} rows, {done.vectors.dim} dimensions, {size / 1e6:,.1f} MB -> {out}")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tasksift.cli_options import INPUT, OUTPUT, option, own
+from tasksift.cli_options import ENGINE, INPUT, OUTPUT, RAY_ADDRESS, computing, option, own
 from tasksift.errors import InputError
 from tasksift.evaluate.config import CompareConfig
 
@@ -68,6 +68,8 @@ def add_compare(
         backend: Annotated[str | None, _option("backend", RUNNING, "NAME")] = None,
         workers: Annotated[str | None, _option("workers", RUNNING, "N")] = None,
         hours: Annotated[str | None, _option("hours", RUNNING, "H")] = None,
+        engine: Annotated[str, ENGINE] = "local",
+        ray_address: Annotated[str | None, RAY_ADDRESS] = None,
         out: Annotated[
             Path | None,
             own(OUTPUT, "FOLDER", "Folder for cells, tables and report; its cells are kept.", "--out", "-o"),
@@ -105,7 +107,8 @@ def add_compare(
             chosen = {name: value for name, value in given.items() if value is not None}
             asked = CompareConfig.create(**{**base, **chosen})
             progress, say = voices(quiet)
-            done = run(asked, out=out, force=force, progress=progress, say=say)
+            with computing(engine, ray_address):
+                done = run(asked, out=out, force=force, progress=progress, say=say)
             if as_json:
                 typer.echo(json.dumps(done.summary, ensure_ascii=False))
             elif not quiet:

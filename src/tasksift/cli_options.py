@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any, Optional
 
 import typer
@@ -60,6 +62,30 @@ def option(field: str, panel: str, metavar: str, *names: str, config: type[Check
 def own(panel: str, metavar: str, text: str, *names: str) -> Any:
     """An option of one command, which is no field of the configuration."""
     return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+
+
+ENGINE = own(
+    OUTPUT,
+    "NAME",
+    "What computes: local (the cores of this machine) or ray (a cluster); the result is the same. [local]",
+    "--engine",
+)
+RAY_ADDRESS = own(
+    OUTPUT,
+    "ADDRESS",
+    "Of a Ray cluster that this machine is part of: HOST:PORT or auto; by default RAY_ADDRESS, else one is started "
+    "on this machine, for this run.",
+    "--ray-address",
+)
+
+
+@contextmanager
+def computing(engine: str, address: str | None) -> Iterator[None]:
+    """Use an engine; what it prints of itself goes to standard error, so that standard output is the answer alone."""
+    from tasksift.engines.current import using
+
+    with redirect_stdout(sys.stderr), using(engine, address):
+        yield
 
 
 def number(field: str, kind: type[int] | type[float], text: str) -> Any:

@@ -19,9 +19,12 @@ from tasksift.errors import InputError
 from tasksift.geometry import Compared, task_means
 from tasksift.progress import Progress
 from tasksift.represent import tfidf
+from tasksift.represent.lexical_job import LexicalJob
 from tasksift.represent.opening import TFIDF_DIM
 from tasksift.represent.sample import BottomK
-from tasksift.represent.store import FeatureStore, replace_json
+from tasksift.represent.shard_jobs import Layout, Remote, fill
+from tasksift.represent.shelf import Where, inside, keep_json, replace_json, shelf
+from tasksift.represent.store import FeatureStore
 from tasksift.represent.vectors_file import load_vectors
 from tasksift.represent.words import TOKENS
 from tasksift.rows import PoolFile, TextReader, iter_texts
@@ -38,7 +41,10 @@ SAMPLE_TEXTS = 20_000
 """Distinct texts of the pool, drawn by a seeded hash, on which the default representation is fitted."""
 
 SHARD_ROWS = 16_384
-"""Rows of one shard of features: what a killed run may have to compute again."""
+"""Rows of one shard of features at most: what a killed run may have to compute again."""
+
+SMALL_POOL, SMALL_SHARD_ROWS = 300_000, 4096
+"""A pool of fewer rows has smaller shards, so that there are some for every machine that may make them."""
 
 BATCHES = 16
 """Into how many batches the texts of a shard are cut; worker processes are sent one at a time."""
@@ -50,7 +56,7 @@ BATCH_CHARACTERS = 2**22
 """A batch is cut where its texts are longer than so many characters together."""
 
 WORTH_SHARDS = 3
-"""From how many shards on worker processes save more time than it takes to start them, about half a second."""
+"""From how many shards of `SHARD_ROWS` on worker processes save more time than they take to start, half a second."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def plain_features(
 
 def lexical_features(
     config: RunConfig,
-    folder: Path,
+    folder: Where,
     files: list[PoolFile],
     reader: TextReader,
     index: PoolIndex,
@@ -118,12 +124,13 @@ def lexical_features(
     progress: Progress,
     *,
     force: bool = False,
+    remote: Remote | None = None,
 ) -> Features:
     """Embed pool and targets by the default representation, or find the pool's part in `folder`.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or str
         Where the pool's features are, or will be, together with the fitted model.
     sample : Path
         JSON file with the ``texts`` to fit on.
@@ -132,8 +139,12 @@ def lexical_features(
         The task of each target.
     force : bool
         Replace features of another pool or representation instead of refusing them.
+    remote : Remote, optional
+        What makes the shards; by default this machine.
     """
-    store, model = lexical_store(config, folder, files, reader, index.digest, len(index), sample, progress, force=force)
+    store, model = lexical_store(
+        config, folder, files, reader, index.digest, len(index), sample, progress, force=force, remote=remote
+    )
     target = Vectors(model.transform(target_texts), name="target")
     return plain_features(store.open(), target, tasks, model.describe(), unit=True)
 
@@ -151,10 +162,13 @@ class FitSample:
         self.empty = 0
         self._sample = BottomK(SAMPLE_TEXTS, seed=0)
 
-    def add(self, texts: list[str]) -> None:
-        """See the texts of the next rows."""
-        self.empty += sum(not text.strip() for text in texts)
+    def add(self, texts: list[str], empty: int | None = None) -> None:
+        """See the texts of the next rows; or only some of them, and how many of these rows are ``empty``."""
+        self.empty += sum(not text.strip() for text in texts) if empty is None else empty
         self._sample.add(texts)
+
+    def __len__(self) -> int:
+        return len(self._sample.texts())
 
     def save(self, path: Path, **more: Any) -> None:
         """Write ``texts``, ``empty`` and whatever else is given as one JSON file."""
@@ -171,9 +185,14 @@ def lexical_identity(config: RunConfig, digest: str, rows: int) -> dict[str, Any
         "text_template": config.text_template,
         "pool": digest,
         "rows": rows,
-        "shard_rows": SHARD_ROWS,
+        "shard_rows": lexical_shard_rows(rows),
         "dtype": "float32",
     }
+
+
+def lexical_shard_rows(rows: int) -> int:
+    """Return how many rows a shard of the default representation has, for a pool of so many."""
+    return SHARD_ROWS if rows >= SMALL_POOL else min(SMALL_SHARD_ROWS, SHARD_ROWS)
 
 
 def pool_workers(rows: int) -> int:
@@ -183,7 +202,7 @@ def pool_workers(rows: int) -> int:
 
 def lexical_store(
     config: RunConfig,
-    folder: Path,
+    folder: Where,
     files: list[PoolFile],
     reader: TextReader,
     digest: str,
@@ -192,6 +211,7 @@ def lexical_store(
     progress: Progress,
     *,
     force: bool = False,
+    remote: Remote | None = None,
 ) -> tuple[FeatureStore, tfidf.Tfidf]:
     """Embed a pool by the default representation, or what is missing of it; parameters also as in `lexical_features`.
 
@@ -210,35 +230,45 @@ def lexical_store(
     Texts are read once. Memory holds two shards, and two batches of texts for each worker.
     """
     store = FeatureStore(folder, lexical_identity(config, digest, rows), force=force)
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_json(folder / OPTIONS, config.feature_options())
-    model = _model(folder / "model", sample, config.dim or TFIDF_DIM, progress, fresh=not store.has(0))
+    keep_json(shelf(folder), OPTIONS, config.feature_options())
+    shard_rows = lexical_shard_rows(rows)
+    spans = [(at, min(at + shard_rows, rows)) for at in range(0, rows, shard_rows)]
+    left = store.left(len(spans))
+    model_folder = inside(folder, "model")
+    model = _model(model_folder, sample, config.dim or TFIDF_DIM, progress, fresh=len(left) == len(spans))
     with progress("embedding the pool", rows) as tick:
-        k = 0
-        while k * SHARD_ROWS < rows and store.has(k):
-            k += 1
-        tick(min(k * SHARD_ROWS, rows))
-        left = rows - k * SHARD_ROWS
-        if left > 0:
+        if remote is not None:
+            layout = Layout(remote.slices, spans)
+            tick(rows - sum(map(layout.size, left)))
+
+            def see(k: int) -> None:
+                store.written(k)
+                tick(layout.size(k))
+
+            fill(remote.engine, LexicalJob(store.writer, model_folder, reader.template, layout), left, store.has, see)
+        elif left:
+            start = spans[left[0]][0]
+            tick(start)
             texts = iter_texts(files, reader, max(1, SHARD_ROWS // BATCHES))
-            batches = _short(_after(k * SHARD_ROWS, texts))
-            workers = pool_workers(left)
-            load = partial(tfidf.Tfidf.load, folder / "model")
+            batches = _short(_after(start, texts))
+            workers = pool_workers(rows - start)
+            load = partial(tfidf.Tfidf.load, model_folder)
             parts = (
                 in_processes(tfidf.Tfidf.transform, load, batches, workers)
                 if workers > 1
                 else (model.transform(texts) for texts in batches)
             )
             with closing(parts):
-                for shard in _shards(parts):
+                for k, shard in enumerate(_shards(parts, shard_rows), left[0]):
                     store.write_shard(k, shard)
-                    k += 1
                     tick(len(shard))
+        else:
+            tick(rows)
     store.finish(rows)
     return store, model
 
 
-def _model(folder: Path, sample: Path, dim: int, progress: Progress, *, fresh: bool) -> tfidf.Tfidf:
+def _model(folder: Where, sample: Path, dim: int, progress: Progress, *, fresh: bool) -> tfidf.Tfidf:
     """Load the model that made the store's shards, or fit one when there are none."""
     if fresh:
         with progress("fitting TF-IDF and SVD", 0):
@@ -267,16 +297,16 @@ def _short(batches: Iterable[list[str]]) -> Iterator[list[str]]:
         yield batch[start:]
 
 
-def _shards(parts: Iterable[Float]) -> Iterator[Float]:
+def _shards(parts: Iterable[Float], shard_rows: int) -> Iterator[Float]:
     """Join vectors of any number of rows to shards; the last may be shorter."""
     held: list[Float] = []
     count = 0
     for part in parts:
         held.append(part)
         count += len(part)
-        while count >= SHARD_ROWS:
+        while count >= shard_rows:
             rows = np.concatenate(held)
-            yield rows[:SHARD_ROWS]
-            held, count = [rows[SHARD_ROWS:]], count - SHARD_ROWS
+            yield rows[:shard_rows]
+            held, count = [rows[shard_rows:]], count - shard_rows
     if count:
         yield np.concatenate(held)

@@ -71,7 +71,7 @@ def geometry(
         weights = embedder.weights  # type: ignore[attr-defined]
         if config.combine == "separate":
             kept = pool.dim - 1 - len(weights)
-            pool, target = _columns(pool, kept), target[:, :kept]
+            pool, target = pool.columns(0, kept), target[:, :kept]
         elif config.combine == "concat":
             side = partial(unit_blocks, weights=weights)
         if config.optimizer == "adam" and config.momentum == "centred":
@@ -81,7 +81,7 @@ def geometry(
         Vectors(pool, normalize=True, name="features"),
         Vectors(side(target), normalize=True, name="target"),
         Vectors(side(task_means(target, tasks)), normalize=True, name="target"),
-        Vectors(_columns(pool, last), name="features"),
+        Vectors(pool.columns(0, last), name="features"),
         Vectors(target[:, :last], name="target"),
     )
 
@@ -104,9 +104,8 @@ def margins_of(
     checkpoints, width : int
         As in `split`.
     """
-    shards = [split(shard, checkpoints, width) for shard in pool.shards]
-    grads = [Vectors([some[k] for some, _ in shards], name="features") for k in range(checkpoints)]
-    values = np.concatenate([each for _, each in shards]).astype(np.float64).T
+    grads = [Vectors(pool.columns(k * width, (k + 1) * width), name="features") for k in range(checkpoints)]
+    values = np.concatenate([split(shard, checkpoints, width)[1] for shard in pool.shards]).astype(np.float64).T
     target_grads, target_values = split(target, checkpoints, width)
     return grads, target_grads, values, target_values.astype(np.float64).T
 
@@ -148,11 +147,6 @@ def _mean(pool: Vectors) -> NDArray[np.float64]:
         total += pool.raw(span).sum(axis=0, dtype=np.float64)
     mean: NDArray[np.float64] = total / len(pool)
     return mean
-
-
-def _columns(pool: Vectors, count: int) -> Vectors:
-    """The first columns, without copying."""
-    return Vectors([shard[:, :count] for shard in pool.shards], name=pool.name)
 
 
 def _derived(pool: Vectors, path: Path, change: Callable[[Rows], Rows]) -> Vectors:

@@ -12,11 +12,11 @@ import numpy as np
 
 from tasksift.config import RunConfig
 from tasksift.engines import worker_count
+from tasksift.engines.current import current, engine_report
 from tasksift.errors import InputError
 from tasksift.features import (
     SAMPLE_TEXTS,
     Features,
-    FitSample,
     given_vectors,
     lexical_features,
     plain_features,
@@ -35,15 +35,19 @@ from tasksift.report.basis import Basis
 from tasksift.report.selection import selection_report
 from tasksift.represent import Embedder
 from tasksift.represent.opening import TFIDF_DIM, open_embedder, say_usage
+from tasksift.represent.shard_cache import work_folder
+from tasksift.represent.shelf import where
 from tasksift.represent.vectors_file import unit_length
 from tasksift.request import check_budget, selector_parameters
-from tasksift.rows import PoolFile, Scanned, TextReader, TokenCounter, fingerprint, iter_texts, writing
-from tasksift.rows.index import PoolIndex, build_index, index_vectors
+from tasksift.rows import PoolFile, TextReader, TokenCounter, fingerprint, iter_texts, writing
+from tasksift.rows.index import IndexBuilder, PoolIndex, index_vectors
 from tasksift.scores import COLUMN, model_scores, score_config, score_folder, scored
+from tasksift.scratch import scratch
 from tasksift.selection import Selection, meaning_of, summarize
 from tasksift.selectors import SELECTORS, Context
 from tasksift.selectors.contract import Size, Texts
 from tasksift.several import prepare_each
+from tasksift.survey import COLUMNS, remote_shards, survey, survey_key
 from tasksift.targets import Targets, read_targets, unnamed
 from tasksift.vectors import Vectors
 from tasksift.warm_up import FOLDER, warm_up, warms_up
@@ -97,20 +101,26 @@ class Line:
 
     def run(self) -> Selection:
         """Go along the line. Features of something else in the folders given for them are refused, never replaced."""
+        with scratch(self.work.folder):
+            return self._run()
+
+    def _run(self) -> Selection:
         asked, counter = self.config, TokenCounter(self.config.tokenizer)
         targets = read_targets(asked, self.target_files)
         if warms_up(asked):
             # Marked before it begins: what an interruption leaves of it is worth keeping.
             self.work.mark_done(FOLDER, {})
-            place = Path(asked.features) if asked.features is not None else self.work.folder
-            self.config = warm_up(asked, self.files, place / FOLDER, self.progress, self.say)
+            beside = where(asked.features, "--features") if asked.features is not None else self.work.folder
+            # A training needs a disk.
+            place = beside / FOLDER if isinstance(beside, Path) else work_folder(beside, FOLDER)
+            self.config = warm_up(asked, self.files, place, self.progress, self.say)
         config = self.config
         given = given_vectors(config, self.progress) if config.vectors is not None else None
         if given is not None:
             targets = self._match_targets(*given, targets)
         embedder = open_embedder(config, self.say) if self.from_model else None
         if embedder is not None and config.features is not None:
-            check_store(config, Path(config.features), embedder)
+            check_store(config, where(config.features, "--features"), embedder)
         losses = score_config(config, self.parameters.get("metric")) if scored(config) else None
         scorer = open_embedder(losses, self.say) if losses is not None else None
         kept_scores = score_folder(config)
@@ -126,8 +136,9 @@ class Line:
             keys = KeyFile.load(self.work.folder / KEYS)
             with writing(folder):
                 numbers, names = model_scores(
-                    losses, folder, self.files, self.reader, keys, scorer, self.progress, force=kept_scores is None
-                )
+                    losses, folder, self.files, self.reader, keys, scorer, self.progress, force=kept_scores is None,
+                    remote=remote_shards(config, self.files, self.work.folder),
+                )  # fmt: skip
             context = replace(context, scores=numbers, score_names=names)
         texts = [example.text for example in targets.examples]
         left_out = LeaveOut(config, index, self.work, self.progress)
@@ -162,8 +173,9 @@ class Line:
             basis = Basis(index, left_out.kept, *known, self.parameters, config.seed)
             with self.progress("making the report", 0):
                 selection = replace(selection, report=selection_report(selection, basis))
+        manifest = {**manifest, **engine_report(self.say)}
         # Otherwise everything that was searched would live as long as the selection.
-        return replace(selection, plan=replace(plan, searched=None))
+        return replace(selection, plan=replace(plan, searched=None), manifest=manifest)
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -194,19 +206,20 @@ class Line:
             return plain_features(*given, tasks, about, unit=config.normalize)
         if not self.selector.needs_features:
             return None
-        folder = Path(config.features) if config.features else self.work.folder / "features"
+        folder = where(config.features, "--features") if config.features else self.work.folder / "features"
         force = config.features is None
+        remote = remote_shards(config, self.files, self.work.folder)
         with writing(folder):
             if embedder is None:
                 sample = self.work.folder / "sample.json"
                 texts = [example.text for example in targets.examples]
                 return lexical_features(
                     config, folder, self.files, self.reader, index, sample, texts, targets.tasks, self.progress,
-                    force=force,
+                    force=force, remote=remote,
                 )  # fmt: skip
             features = model_features(
                 config, folder, self.files, self.reader, embedder, targets.examples, targets.tasks, self.work.folder,
-                self.progress, force=force,
+                self.progress, force=force, remote=remote,
             )  # fmt: skip
             say_usage(embedder, self.say)
         return features
@@ -261,9 +274,9 @@ class Line:
             dim = self.config.dim or TFIDF_DIM
         mapped = 4.0 * rows * dim
         if given is not None:
-            mapped = float(sum(shard.nbytes for shard in given.shards))
+            mapped = float(given.nbytes)
         search = self.selector.needs_features and not self.selector.plans_all_rows
-        processes = pool_workers(rows) if lexical else 1
+        processes = pool_workers(rows) if lexical and current() is None else 1
         memory = peak_memory(
             rows,
             targets,
@@ -273,7 +286,7 @@ class Line:
             search=search,
             densities=search and self.selector.kind == "mass",
             planned=min(rows, USUAL_PLAN) if search else rows,
-            threads=worker_count(),
+            threads=worker_count() if current() is None else 1,
             processes=processes,
             model=max((model_memory(each) for each in (embedder, scorer) if each is not None), default=0.0),
         ) + self.selector.memory(Size(rows=rows, targets=targets, dim=dim))
@@ -290,23 +303,22 @@ class Line:
             with self.progress("reading the vectors", len(given)) as tick:
                 return index_vectors(content_keys(given, tick), Path(str(config.vectors)).stem)
         path, sample_path = self.work.folder / "rows.parquet", self.work.folder / "sample.json"
-        columns = {name: getattr(config, name) for name in ("id_column", "source_column", "group_column")}
-        columns["score_column"] = config.score_column
+        columns = {name: getattr(config, name) for name in COLUMNS}
         key: dict[str, Any] = {
             "pool": fingerprint(self.files),
             "options": [config.text_template, config.tokenizer, columns],
             "sample": SAMPLE_TEXTS,
+            **survey_key(config),
         }
         if not self.work.is_done("rows", key):
-            sample, digests = FitSample(), KeyFile(self.work.folder / KEYS)
-            with self.progress("reading the pool", estimate_rows(self.files) or 0) as tick:
-
-                def see(part: Scanned) -> None:
-                    sample.add(part.texts)
-                    digests.add(part.digests)
-                    tick(len(part.texts))
-
-                build_index(self.files, self.reader, counter, **columns, see=see).save(path)
+            builder = IndexBuilder(
+                self.files,
+                with_ids=config.id_column is not None,
+                with_groups=config.group_column is not None,
+                with_numbers=config.score_column is not None,
+            )
+            sample = survey(config, self.files, counter, self.work.folder, builder.add, self.progress)
+            builder.done().save(path)
             sample.save(sample_path)
             self.work.mark_done("rows", key)
         # Loaded in either case, so that a resumed run computes on the same bytes.

@@ -5,7 +5,6 @@ It holds no times, so that the same run gives the same bytes.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,5 +84,4 @@ def build_manifest(
 
 
 def _file(file: PoolFile) -> dict[str, Any]:
-    on_disk = file.format not in ("hf", "memory")
-    return {"path": file.path, "format": file.format, "bytes": Path(file.path).stat().st_size if on_disk else None}
+    return {"path": file.path, "format": file.format, "bytes": file.size}

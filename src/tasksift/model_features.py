@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +15,15 @@ from tasksift.feature_config import FeatureConfig
 from tasksift.features import OPTIONS, Features
 from tasksift.geometry import geometry, margins_of
 from tasksift.progress import Progress
-from tasksift.represent import REPRESENTATIONS, Embedder, check_finite
-from tasksift.represent.checkpoints import tuned_folders
+from tasksift.represent import REPRESENTATIONS, Embedder
 from tasksift.represent.copies import Copies
+from tasksift.represent.copy_job import CopyJob
+from tasksift.represent.model_job import ModelJob, embed_examples, every_option, feature_options, store_identity
 from tasksift.represent.opening import for_targets
-from tasksift.represent.store import SHARD_BYTES, FeatureStore, keep_json, read_manifest
+from tasksift.represent.shard_jobs import Layout, Remote, fill
+from tasksift.represent.shard_writer import marker_name
+from tasksift.represent.shelf import Where, as_json, inside, keep_json, shelf, where
+from tasksift.represent.store import SHARD_BYTES, FeatureStore, read_manifest
 from tasksift.rows import Example, PoolFile, TextReader, iter_examples
 from tasksift.selectors.contract import Margins
 
@@ -33,10 +36,13 @@ PIECE_ROWS = 512
 KEYS = "keys.bin"
 """Where a run keeps the content digests of the pool's rows."""
 
+CONVERSATIONS = "conversations.bin"
+"""Where a run on an engine keeps what tells which rows are copies, see `tasksift.represent.copies.first_rows`."""
+
 
 def model_features(
     config: RunConfig,
-    folder: Path,
+    folder: Where,
     files: list[PoolFile],
     reader: TextReader,
     embedder: Embedder,
@@ -46,6 +52,7 @@ def model_features(
     progress: Progress,
     *,
     force: bool = False,
+    remote: Remote | None = None,
 ) -> Features:
     """Embed pool and targets by a model, or find the pool's part in `folder`.
 
@@ -57,6 +64,8 @@ def model_features(
         The run's folder; it holds the digests of the pool's rows, see `KeyFile`.
     force : bool
         Replace features of other rows or of another representation instead of refusing them.
+    remote : Remote, optional
+        What makes the pool's shards; by default this machine.
     """
     keys = KeyFile.load(work / KEYS)
     # Targets come first: what is wrong with one of them is said before the pool is embedded.
@@ -65,7 +74,7 @@ def model_features(
         raw = embed_examples(for_targets(embedder), targets, config.model_copy(update={"store_dtype": "float32"}))
         tick(len(targets))
     _check_targets(config, targets, raw)
-    store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
+    store = model_store(config, folder, files, reader, keys, embedder, progress, force=force, remote=remote)
     pool = store.open()
     compared = geometry(config, embedder, pool, raw, tasks, work)
     margins = None
@@ -79,7 +88,7 @@ def model_features(
 
 def model_store(
     config: RunConfig,
-    folder: Path,
+    folder: Where,
     files: list[PoolFile],
     reader: TextReader,
     keys: NDArray[np.uint64],
@@ -87,17 +96,20 @@ def model_store(
     progress: Progress,
     *,
     force: bool = False,
+    remote: Remote | None = None,
 ) -> FeatureStore:
     """Embed a pool by a model, or what is missing of it.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or str
         Where the features are, or will be.
     keys : uint64 (n, 2)
         The content digests of the pool's rows.
     force : bool
         Replace features of other rows or of another representation instead of refusing them.
+    remote : Remote, optional
+        What makes the shards, with the same bytes; by default this machine. It knows the first of equal rows.
 
     Returns
     -------
@@ -113,9 +125,12 @@ def model_store(
     store = FeatureStore(
         folder, store_identity(config, embedder, shard_rows), keys=keys, shard_rows=shard_rows, force=force
     )
-    left = [k for k in range(len(store.spans)) if not store.has(k)]
+    left = store.left(len(store.spans))
     with progress("embedding the pool", len(keys)) as tick:
         tick(len(keys) - sum(store.spans[k][1] - store.spans[k][0] for k in left))
+        if remote is not None:
+            _make_elsewhere(store, left, remote, config, tick)
+            left = []
         pieces = _pieces(iter_examples(files, reader), [store.spans[k] for k in left])
         for k in left:
             shard = _embed_shard(store, k, embedder, pieces, config, tick)
@@ -127,49 +142,9 @@ def model_store(
     return store
 
 
-def check_store(config: RunConfig, folder: Path, embedder: Embedder) -> None:
+def check_store(config: RunConfig, folder: Where, embedder: Embedder) -> None:
     """Refuse, before a pool is read, a folder that holds features of another model or made in another way."""
     FeatureStore(folder, store_identity(config, embedder, _shard_rows(embedder)))
-
-
-def store_identity(config: RunConfig, embedder: Embedder, shard_rows: int) -> dict[str, Any]:
-    """Return what makes the vectors of a store what they are."""
-    made: dict[str, Any] = json.loads(json.dumps(embedder.identity))
-    if isinstance(made.get("model"), dict) and made["model"].get("digest"):
-        # A model is its content; where it lies is written beside the store.
-        made["model"] = {"digest": made["model"]["digest"]}
-    return {
-        "representation": config.representation,
-        "text_template": config.text_template,
-        "source_column": config.source_column,
-        "store_dtype": config.store_dtype,
-        "shard_rows": shard_rows,
-        "made": made,
-    }
-
-
-def embed_examples(embedder: Embedder, examples: list[Example], config: FeatureConfig) -> NDArray[np.generic]:
-    """Return the vectors of some examples in the form in which they are kept.
-
-    A row of zeros, such as the gradient of a row without an answer, has no direction. It gets the unit vector of one
-    more axis, on which every other row has 0: it is unrelated to all of them and equal to its like.
-
-    Raises
-    ------
-    InputError
-        If a vector is not finite; the message names the row.
-    """
-    rows = embedder.transform(examples)
-    check_finite(rows, examples, f"its {config.representation} vector is")
-    assert config.representation is not None
-    if REPRESENTATIONS[config.representation].kind == "scalars":
-        return np.asarray(rows, dtype=np.float32)
-    none = ~rows.any(axis=1)
-    rows = np.column_stack([rows, none.astype(np.float32)])
-    if config.store_dtype == "float16":
-        # Unit rows first: gradients may lie below what float16 can tell from 0.
-        rows = rows / np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
-    return rows.astype(config.store_dtype, copy=False)
 
 
 def stored_options(folder: str | Path | None) -> dict[str, Any]:
@@ -178,17 +153,17 @@ def stored_options(folder: str | Path | None) -> dict[str, Any]:
     Whether code that comes with a model may run, and what key a server is sent, are not among them: that is said each
     time, by whoever runs it.
     """
-    if folder is None or read_manifest(Path(folder)) is None:
+    place = where(folder, "--features") if folder is not None else None
+    if place is None or read_manifest(place) is None:
         return {}
-    path = Path(folder) / OPTIONS
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    data = shelf(place).read(OPTIONS)
+    values = as_json(data)
+    if data is None:
         return {}
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is damaged; give the options of the features again, or remove the folder")
+    if values is None:
+        raise InputError(
+            f"{inside(place, OPTIONS)} is damaged; give the options of the features again, or remove the folder"
+        )
     fields = FeatureConfig.model_fields.keys() - {"trust_remote_code", "api_key_env"}
     return {name: value for name, value in values.items() if name in fields and value is not None}
 
@@ -233,15 +208,36 @@ def _check_targets(config: RunConfig, targets: list[Example], raw: NDArray[np.ge
         raise InputError(f"{where}: the target's {config.representation} vector is zero; remove it")
 
 
-def _keep_options(folder: Path, config: RunConfig) -> None:
+def _keep_options(folder: Where, config: RunConfig) -> None:
     """Write the options beside the store if they are not there; folders as they are found from anywhere."""
-    options = config.feature_options()
-    if config.representation != "endpoint" and config.model is not None and Path(config.model).is_dir():
-        options["model"] = str(Path(config.model).resolve())
-    if config.checkpoints is not None:
-        options["checkpoints"] = ",".join(str(Path(each).resolve()) for each in tuned_folders(config.checkpoints))
-    folder.mkdir(parents=True, exist_ok=True)
-    keep_json(folder / OPTIONS, options)
+    keep_json(shelf(folder), OPTIONS, feature_options(config))
+
+
+def _make_elsewhere(
+    store: FeatureStore, left: list[int], remote: Remote, config: RunConfig, tick: Callable[[int], None]
+) -> None:
+    """Let an engine make the shards that are left: first what is new in each, then what is copied from others."""
+    assert remote.firsts is not None
+    layout = Layout(remote.slices, store.spans, store.keys, remote.firsts)
+    copied = {k: count for k in left if (count := len(layout.copied(k)))}
+    there = set(store.place.names())
+    begun = {k for k in copied if marker_name(k) in there and store.begun(k) is not None}
+    for k in begun:
+        tick(layout.size(k) - copied[k])
+
+    def see(k: int) -> None:
+        _keep_options(store.folder, config)
+        store.written(k)
+        tick(layout.size(k) - copied.get(k, 0))
+
+    def see_copied(k: int) -> None:
+        store.written(k)
+        tick(copied[k])
+
+    job = ModelJob(store.writer, every_option(config), store.shard_rows, PIECE_ROWS, layout)
+    new = [k for k in left if k not in begun and copied.get(k, 0) < layout.size(k)]
+    fill(remote.engine, job, new, lambda k: store.begun(k) is not None, see)
+    fill(remote.engine, CopyJob(store.writer, layout), list(copied), store.has, see_copied)
 
 
 def _embed_shard(

@@ -10,6 +10,7 @@ from typing import Any
 
 from tasksift import __version__
 from tasksift.config import RunConfig
+from tasksift.engines.current import require, using
 from tasksift.errors import InputError, UnfinishedError
 from tasksift.line import Line, Say
 from tasksift.progress import Progress, silent
@@ -29,6 +30,8 @@ def select(
     force: bool = False,
     progress: Progress = silent,
     say: Say = lambda line: None,
+    engine: str | None = None,
+    ray_address: str | None = None,
     **options: Any,
 ) -> Selection:
     """Select from a pool the rows to train on for the task that the targets show.
@@ -45,6 +48,8 @@ def select(
         Replace files that are in the way.
     progress, say : callable
         Where bars and notes go; see `tasksift.progress.bars`.
+    engine, ray_address : str
+        What computes, see `tasksift.engines.current.using`: ``"local"`` or ``"ray"``. The selection is the same.
     **options
         The other fields of `tasksift.config.RunConfig`: ``preset``, ``seed``, ``vectors``, ``target_vectors``,
         ``alpha``, ``breadth``, ``sigma``, ``draw``, ``max_per_source`` and so on.
@@ -63,7 +68,8 @@ def select(
     config = RunConfig.create(
         pool=[file.path for file in pool_files], target=[file.path for file in target_files], budget=budget, **options
     )
-    return run(config, pool_files, target_files, out=out, force=force, progress=progress, say=say)
+    with using(engine, ray_address):
+        return run(config, pool_files, target_files, out=out, force=force, progress=progress, say=say)
 
 
 def run(
@@ -76,15 +82,17 @@ def run(
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Selection:
-    """Run a configuration; parameters, result and errors as in `select`."""
+    """Run a configuration on the current engine; parameters, result and errors as in `select`."""
     config = settle(config)
     selector_parameters(config)
     files = expand(config.pool, "pool") if pool_files is None and config.pool else pool_files or []
     targets = expand(config.target, "target") if target_files is None and config.target else target_files or []
     tests = expand(config.test, "--test") if config.test else []
     check_inputs(config, files, targets)
+    seen = [file.path for file in files if file.on_disk]
     if out is None:
         with tempfile.TemporaryDirectory(prefix="tasksift-") as folder:
+            require(folder, *seen)
             return Line(config, files, targets, tests, Workspace(Path(folder)), progress, say).run()
     out = Path(out)
     key = {
@@ -106,6 +114,7 @@ def run(
         resumed = work_folder(out).is_dir()
         work = Workspace(work_folder(out))
         try:
+            require(work.folder, *seen)
             selection = Line(config, files, targets, tests, work, progress, say, report=True).run()
             with progress("writing", 0):
                 publish(selection, out, force=force, work=work, key=key)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.scratch import chunks
 
 if TYPE_CHECKING:
     from tasksift.transport.sweep import Lists
@@ -107,14 +108,15 @@ class Plan:
             raise InputError(f"plan kind {self.kind!r} does not exist; it is one of {', '.join(get_args(Kind))}")
         if self.ids.shape != self.values.shape or self.ids.ndim != 1:
             raise ValueError(f"ids {self.ids.shape} and values {self.values.shape} must be vectors of one length")
-        if len(self.ids) > 1 and not bool(np.all(np.diff(self.ids) > 0)):
+        parts = list(chunks(len(self.ids)))
+        if not all(bool(np.all(np.diff(self.ids[max(0, some.start - 1) : some.stop]) > 0)) for some in parts):
             raise ValueError("plan ids must ascend strictly")
-        if not bool(np.all(np.isfinite(self.values))):
+        if not all(bool(np.all(np.isfinite(self.values[some]))) for some in parts):
             raise ValueError("plan values must be finite")
         if (
             self.kind == "mass"
             and len(self.values)
-            and not (bool(np.all(self.values > 0)) and abs(float(self.values.sum()) - 1.0) < 1e-9)
+            and not (self.values.min() > 0 and abs(float(self.values.sum()) - 1.0) < 1e-9)
         ):
             raise ValueError(f"the masses of a plan must be positive and sum to 1, not {float(self.values.sum())!r}")
 

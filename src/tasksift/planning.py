@@ -12,6 +12,7 @@ from tasksift.config import AUTO, RunConfig
 from tasksift.draw import Budget, Drawn
 from tasksift.errors import InputError, ShortPlanError
 from tasksift.features import Features
+from tasksift.numbering import gather
 from tasksift.plan import Plan
 from tasksift.progress import Progress
 from tasksift.record import draw_from, plan_table
@@ -116,7 +117,7 @@ def _options(config: RunConfig, index: PoolIndex, plan: Plan) -> dict[str, Any]:
         "pool_rows": len(index),
         "source_names": index.source_names,
         "seed": config.seed,
-        "order": index.order[plan.ids],
+        "order": index.order if len(plan.ids) == len(index) else gather(index.order, plan.ids),
         "method": config.draw,
         "max_per_source": config.max_per_source,
         "min_per_source": config.min_per_source,

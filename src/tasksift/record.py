@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from tasksift.draw import Drawn, draw, rows_for_tokens
 from tasksift.draw.budget import Budget, parse_limit
 from tasksift.errors import InputError
+from tasksift.numbering import inverse, numbers
 from tasksift.plan import Plan
-from tasksift.rows.ids import rank_names
+from tasksift.rows.ids import CHUNK_ROWS, rank_names
 from tasksift.rows.index import PoolIndex, nulls
 
 TURNS = ("round-robin", "bm25-turns")
@@ -77,7 +78,7 @@ def draw_from(
     `order` ranks the lines by their ids, where that is known already.
     """
     n = table.num_rows
-    local = Plan(kind=plan.kind, selector=plan.selector, ids=np.arange(n), values=plan.values, complete=plan.complete)
+    local = Plan(kind=plan.kind, selector=plan.selector, ids=numbers(n), values=plan.values, complete=plan.complete)
     tokens = None if table["tokens"].null_count else table["tokens"].to_numpy()
     if budget.unit == "tokens":
         if tokens is None:
@@ -123,7 +124,7 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn, meaning: str, tasks:
     ``weight``, ``copies``, ``nearest_target``, ``distance``, ``density``, ``tokens``, ``reason``, and, with several
     tasks, ``task``: that for which the row was taken, or else that of the nearest target.
     """
-    rows = table.take(pa.array(drawn.ids))
+    rows = _lines(table, drawn.ids)
     n = rows.num_rows
     none = pa.nulls(n, pa.float64())
     mass = plan.kind == "mass"
@@ -154,6 +155,19 @@ def record_table(plan: Plan, table: pa.Table, drawn: Drawn, meaning: str, tasks:
             **task,
         }
     )
+
+
+def _lines(table: pa.Table, lines: Int) -> pa.Table:
+    """Take lines of a table, a part of it at a time: Arrow joins the parts of what it takes from."""
+    if table.num_rows <= CHUNK_ROWS:
+        return table.take(pa.array(lines))
+    order = np.argsort(lines, kind="stable")
+    ascending = lines[order]
+    found = []
+    for start in range(0, table.num_rows, CHUNK_ROWS):
+        low, high = np.searchsorted(ascending, [start, start + CHUNK_ROWS])
+        found.append(table.slice(start, CHUNK_ROWS).take(pa.array(ascending[low:high] - start)))
+    return pa.concat_tables(found).combine_chunks().take(pa.array(inverse(order, len(lines))))
 
 
 def how_far(distance: float) -> str:

@@ -16,9 +16,11 @@ from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 from tasksift.model_features import stored_options
 from tasksift.neighbors.backends import check_backend
+from tasksift.places import is_url
 from tasksift.plan import LEGAL_DRAWS
 from tasksift.presets import get_preset
 from tasksift.represent.opening import READING, resolve
+from tasksift.represent.vectors_file import versions
 from tasksift.rows import PoolFile
 from tasksift.rows.index import PoolIndex
 from tasksift.scores import COLUMN, OPTIONS, scored
@@ -100,6 +102,8 @@ def selector_parameters(config: RunConfig) -> dict[str, Any]:
 def check_inputs(config: RunConfig, files: list[PoolFile], targets: list[PoolFile]) -> None:
     """Say what is missing before anything is read."""
     check_backend(config.backend)
+    if is_url(config.tokenizer):
+        raise InputError(f"--tokenizer {config.tokenizer} is a URL; copy the file to this machine and name the copy")
     if not files and config.vectors is None:
         raise InputError("there is no pool: name files, folders or hf:NAME, or give --vectors")
     for field in ("id_column", "source_column", "group_column", "score_column", "text_template"):
@@ -165,5 +169,7 @@ def stamp(path: str | None) -> list[Any] | None:
     """What tells whether vectors on disk have changed."""
     if path is None:
         return None
+    if is_url(path):
+        return [[url, found.size, found.changed] for url, found in versions(path).items()]
     files = sorted(Path(path).glob("*.npy")) if Path(path).is_dir() else [Path(path)]
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]

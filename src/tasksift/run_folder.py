@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from tasksift.config import RunConfig
 from tasksift.errors import InputError
+from tasksift.places import check_same, is_url
 from tasksift.report.page import render
 from tasksift.report.selection import page_data, selection_report
 from tasksift.represent.store import file_digest
-from tasksift.rows import PoolFile, check_out, write_rows, writing
+from tasksift.rows import PoolFile, check_local, check_out, write_rows, writing
 from tasksift.selection import REPORT, Selection, open_run
 from tasksift.workspace import Workspace
 
@@ -52,9 +53,10 @@ def work_folder(out: Path) -> Path:
 
 def check_no_input(out: Path, config: RunConfig, files: Sequence[PoolFile]) -> None:
     """Raise an `InputError` if `out` is a file that the run reads, which not even `force` may destroy."""
-    read = [file.path for file in files if file.format not in ("hf", "memory")]
+    check_local(out)
+    read = [file.path for file in files if file.on_disk]
     for path in [*read, *config.target, *config.test, config.vectors, config.target_vectors, config.tokenizer]:
-        if path is not None and Path(path).resolve() == out.resolve():
+        if path is not None and not is_url(path) and Path(path).resolve() == out.resolve():
             raise InputError(f"cannot write {out}: it is an input of this run; name another file")
 
 
@@ -155,9 +157,9 @@ def _write_output(selection: Selection, staged: Path) -> None:
     if selection.config.pool and not selection.files:
         raise InputError("the pool of this run was in memory and is gone; select again from the rows")
     sizes = {file["path"]: file["bytes"] for file in selection.manifest["pool"]["files"]} if selection.files else {}
-    for path in (file.path for file in selection.files if file.format not in ("hf", "memory")):
-        if not Path(path).is_file() or Path(path).stat().st_size != sizes[path]:
-            raise InputError(f"{path} is gone or was changed after the run; select again")
+    for file in selection.files:
+        if (file.on_disk or file.remote) and file.size != sizes[file.path]:
+            raise InputError(f"{file.path} is gone or was changed after the run; select again")
     copies = selection.copies
     rounds = [np.flatnonzero(copies > r) for r in range(int(copies.max()))]
     lines = np.concatenate(rounds)
@@ -166,6 +168,9 @@ def _write_output(selection: Selection, staged: Path) -> None:
         names = {file.path: k for k, file in enumerate(selection.files)}
         files = np.array([names[name] for name in record["file"].to_pylist()])
         write_rows(selection.files, files[lines], record["row"].to_numpy()[lines], staged)
+        for file in selection.files:
+            if file.seen is not None:
+                check_same(file.path, file.seen)
     else:
         plain = record.select(["position", "id", "weight"]).rename_columns(["row", "id", "weight"])
         memory = PoolFile("<selection>", "memory", None, plain)

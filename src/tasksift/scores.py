@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +14,8 @@ from tasksift.progress import Progress
 from tasksift.represent import REPRESENTATIONS, Embedder
 from tasksift.represent.loss import METRICS
 from tasksift.represent.opening import resolve
+from tasksift.represent.shard_jobs import Remote
+from tasksift.represent.shelf import Where, inside, where
 from tasksift.rows import PoolFile, TextReader
 from tasksift.vectors import Vectors
 
@@ -76,16 +76,16 @@ def score_config(config: RunConfig, metric: str | None) -> RunConfig:
     return RunConfig.create(**{**made.model_dump(), **resolve(made, "loss")})
 
 
-def score_folder(config: RunConfig) -> Path | None:
+def score_folder(config: RunConfig) -> Where | None:
     """Where the numbers are kept; None when they go with the run."""
     if config.scores is not None:
-        return Path(config.scores)
-    return Path(config.features) / "scores" if config.features is not None else None
+        return where(config.scores, "--scores")
+    return inside(where(config.features, "--features"), "scores") if config.features is not None else None
 
 
 def model_scores(
     config: RunConfig,
-    folder: Path,
+    folder: Where,
     files: list[PoolFile],
     reader: TextReader,
     keys: NDArray[np.uint64],
@@ -93,6 +93,7 @@ def model_scores(
     progress: Progress,
     *,
     force: bool,
+    remote: Remote | None = None,
 ) -> tuple[Vectors, tuple[str, ...]]:
     """Compute the numbers of a pool, or find them in `folder`; parameters as in `model_store`.
 
@@ -105,6 +106,6 @@ def model_scores(
     -------
     Vectors (n, s) and the names of its columns
     """
-    store = model_store(config, folder, files, reader, keys, embedder, progress, force=force)
+    store = model_store(config, folder, files, reader, keys, embedder, progress, force=force, remote=remote)
     names: tuple[str, ...] = embedder.names  # type: ignore[attr-defined]
     return store.open(), names

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.engines.local import share
+from tasksift.engines.current import spread
 from tasksift.errors import InputError
+from tasksift.shards import FileShard, Item, Shards
 
-VectorsLike = Union["Vectors", NDArray[Any], Sequence[NDArray[Any]]]
+VectorsLike = Union["Vectors", Item, Sequence[Item]]
 
 BLOCK_BYTES = 8 * 2**20
 """How much of a shard is converted at a time, in float32: small enough for the caches, large enough for a product."""
+
+PART_ROWS = 65_536
+"""Rows of a part at most that is read by itself, wherever the engine of a run does so."""
 
 Span = tuple[int, int]
 
@@ -25,43 +30,47 @@ class Vectors:
 
     Parameters
     ----------
-    shards : array or sequence of arrays
-        Arrays or memory maps of shape (n_i, d), any real dtype. They are kept as they are and only read in blocks.
-        A dtype of two opaque bytes (``V2``, how NumPy saves the bfloat16 of ml_dtypes) is read as bfloat16.
+    shards : array or sequence of arrays or of FileShard
+        Arrays, memory maps or `.npy` files of shape (n_i, d), any real dtype. They are kept as they are and only read
+        in blocks. A dtype of two opaque bytes (``V2``, how NumPy saves the bfloat16 of ml_dtypes) is read as bfloat16.
     normalize : bool
         Whether every row read is scaled to unit length. A zero row stays zero.
     name : str
         What messages call it.
+
+    Attributes
+    ----------
+    shards : Shards
+        The arrays; those in files are mapped as they are asked for.
+    starts : int64 (shards + 1,)
+        The first row of every shard, and the number of rows.
+    checked : bool
+        Whether `check_finite` has passed.
+
+    Notes
+    -----
+    Pickled, memory maps and files are their names, arrays in memory their bytes.
     """
 
     def __init__(self, shards: VectorsLike, *, normalize: bool = False, name: str = "vectors") -> None:
-        arrays: list[NDArray[Any]]
         self.checked = False
-        """Whether `check_finite` has passed."""
         if isinstance(shards, Vectors):
-            arrays = shards.shards
             normalize = bool(normalize or shards.normalize)
             self.checked = shards.checked
-        elif isinstance(shards, np.ndarray):
-            arrays = [shards]
-        else:
-            arrays = [np.asarray(shard) for shard in shards]
-        if not arrays:
+        self.shards: Shards = _shards(shards)
+        if not self.shards:
             raise InputError(f"{name}: there are no vectors")
-        for k, array in enumerate(arrays):
-            if array.ndim != 2:
-                raise InputError(f"{name}: shard {k} has shape {array.shape}; vectors are a table of rows × dimensions")
-            if not is_real(array.dtype):
-                raise InputError(f"{name}: shard {k} holds {array.dtype}, not real numbers; save it as float32")
-            if array.shape[1] != arrays[0].shape[1]:
-                raise InputError(
-                    f"{name}: shard {k} has {array.shape[1]} dimensions and shard 0 has {arrays[0].shape[1]}"
-                )
-        # As plain arrays, because slicing a memory map costs much more.
-        self.shards: list[NDArray[Any]] = [np.asarray(array) for array in arrays]
+        first = self.shards.items[0]
+        for k, item in enumerate(self.shards.items):
+            if len(item.shape) != 2:
+                raise InputError(f"{name}: shard {k} has shape {item.shape}; vectors are a table of rows × dimensions")
+            if not is_real(item.dtype):
+                raise InputError(f"{name}: shard {k} holds {item.dtype}, not real numbers; save it as float32")
+            if item.shape[1] != first.shape[1]:
+                raise InputError(f"{name}: shard {k} has {item.shape[1]} dimensions and shard 0 has {first.shape[1]}")
         self.normalize: bool = normalize
         self.name = name
-        self.starts = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
+        self.starts = np.concatenate([[0], np.cumsum([shape[0] for shape in self.shards.shapes])]).astype(np.int64)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -69,7 +78,12 @@ class Vectors:
     @property
     def dim(self) -> int:
         """Dimensions of a row."""
-        return int(self.shards[0].shape[1])
+        return int(self.shards.items[0].shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows as stored."""
+        return self.shards.nbytes
 
     @property
     def block_rows(self) -> int:
@@ -80,9 +94,9 @@ class Vectors:
         """Cut the rows into (start, stop) of at most `rows` rows, by default `block_rows`, within single shards."""
         step = rows or self.block_rows
         return [
-            (int(first) + at, int(first) + min(at + step, len(shard)))
-            for first, shard in zip(self.starts, self.shards, strict=False)
-            for at in range(0, len(shard), step)
+            (at, min(at + step, stop))
+            for start, stop in pairwise(self.starts.tolist())
+            for at in range(start, stop, step)
         ]
 
     def raw(self, span: Span) -> NDArray[Any]:
@@ -127,7 +141,7 @@ class Vectors:
         """Return the given rows as stored, shape (len(rows), d); in the widest dtype of the shards."""
         if len(self.shards) == 1:
             return _readable(self.shards[0].take(rows, axis=0))
-        kinds = {_readable(shard[:0]).dtype for shard in self.shards}
+        kinds = {np.dtype(np.float32) if dtype.kind == "V" else dtype for dtype in self.shards.dtypes}
         out = np.empty((len(rows), self.dim), dtype=np.result_type(*kinds))
         shard_of = np.searchsorted(self.starts, rows, side="right") - 1
         for k in np.unique(shard_of):
@@ -149,25 +163,40 @@ class Vectors:
         out.flush()
         return Vectors(out, normalize=self.normalize, name=self.name)
 
+    def columns(self, start: int, stop: int) -> Vectors:
+        """Return some columns, as stored, without reading or copying anything."""
+        return Vectors(self.shards.columns(start, stop), name=self.name)
+
     def check_finite(self, tick: Callable[[int], None] | None = None) -> None:
         """Raise an `InputError` that names the first row with a NaN or infinite value; once is enough."""
         if self.checked:
             return
-        for span, row in zip(self.spans(), share(self._first_infinite, self.spans()), strict=True):
+        spans = self.spans(PART_ROWS)
+        for span, row in zip(spans, spread(first_infinite, (self,), spans), strict=True):
             if row is not None:
                 raise InputError(f"{self.name}: row {row} holds a NaN or infinite value; remove it or embed it again")
             if tick:
                 tick(span[1] - span[0])
         self.checked = True
 
-    def _first_infinite(self, span: Span) -> int | None:
-        block = self.raw(span)
+    def blocks(self, span: Span, rows: int | None = None) -> list[Span]:
+        """Cut a span within a single shard into (start, stop) of at most `rows` rows, by default `block_rows`."""
+        step = rows or self.block_rows
+        return [(at, min(at + step, span[1])) for at in range(*span, step)]
+
+
+def first_infinite(vectors: Vectors, span: Span) -> int | None:
+    """Return the first row of a span that holds a NaN or infinite value; None if there is none."""
+    for block_span in vectors.blocks(span):
+        block = vectors.raw(block_span)
         if block.dtype == np.float32 and np.isfinite(np.einsum("ij,ij->i", block, block)).all():
-            return None  # one pass is enough: a sum of squares is finite only when every value is
+            continue  # one pass is enough: a sum of squares is finite only when every value is
         if block.dtype == np.float16 and not ((block.view(np.uint16) & 0x7C00) == 0x7C00).any():
-            return None  # no exponent of all ones, which NumPy tells ten times faster from the bits
+            continue  # no exponent of all ones, which NumPy tells ten times faster from the bits
         good = np.isfinite(block).all(axis=1)
-        return None if good.all() else span[0] + int(np.argmin(good))
+        if not good.all():
+            return block_span[0] + int(np.argmin(good))
+    return None
 
 
 TINY = 1e-30
@@ -193,6 +222,20 @@ def widen(raw: NDArray[Any]) -> NDArray[Any]:
 def is_real(dtype: np.dtype[Any]) -> bool:
     """Tell whether vectors may have this dtype: floats, integers, and bfloat16 as two opaque bytes."""
     return dtype.kind in "fiu" or (dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None)
+
+
+def _shards(given: VectorsLike) -> Shards:
+    if isinstance(given, Vectors):
+        return given.shards
+    if isinstance(given, Shards):
+        return given
+    several = [given] if isinstance(given, np.ndarray | FileShard) else given
+    return Shards(each if isinstance(each, FileShard) else _item(np.asanyarray(each)) for each in several)
+
+
+def _item(array: NDArray[Any]) -> Item:
+    # As plain arrays, because slicing a memory map costs much more.
+    return FileShard.of(array) or np.asarray(array)
 
 
 def _readable(rows: NDArray[Any]) -> NDArray[Any]:

@@ -26,13 +26,14 @@ class Workspace:
             raise InputError(f"{folder} is a file where the run keeps its work; move it away") from None
 
     def is_done(self, stage: str, key: Mapping[str, Any]) -> bool:
-        """Whether the stage was finished with this key; with another one its marker goes."""
+        """Whether the stage was finished with this key, or with one that says more; otherwise its marker goes."""
         marker = self._marker(stage)
         try:
             there = json.loads(marker.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             there = None
-        if there == json.loads(json.dumps(key)):
+        asked = json.loads(json.dumps(key))
+        if isinstance(there, dict) and asked.items() <= there.items():
             return True
         marker.unlink(missing_ok=True)
         return False

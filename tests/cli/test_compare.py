@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_options_and_fields_agree(tasksift: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
     """Every field of the configuration is an option with its help, and there are no others but those of the command."""
     options = {each.name: each for each in get_command(app).commands["compare"].params}
-    own = {"config", "out", "force", "quiet", "as_json"}
+    own = {"config", "out", "engine", "ray_address", "force", "quiet", "as_json"}
     assert options.keys() == CompareConfig.model_fields.keys() | own
     for name in CompareConfig.model_fields:
         help_text = getattr(options[name], "help", "") or ""

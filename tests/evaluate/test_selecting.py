@@ -34,7 +34,7 @@ def test_the_index_is_made_once(toys: dict[str, Any], tmp_path: Path, monkeypatc
         raise AssertionError("the pool is read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasksift.line.build_index", fails)
+        patch.setattr("tasksift.line.survey", fails)
         again = choose(config, inputs, target)
     assert again.selection.record.equals(first.selection.record)
     # An index that was interrupted is made again.

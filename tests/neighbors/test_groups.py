@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasksift import scratch
 from tasksift.neighbors import groups as module
-from tasksift.neighbors.groups import collapse, singletons
+from tasksift.neighbors.groups import collapse, content_keys, singletons
 from tasksift.vectors import Vectors
 
 
@@ -16,8 +17,16 @@ def random_pool(seed):
     return pool, rng.permutation(len(pool))
 
 
+@pytest.fixture(autouse=True, scope="module", params=[12, 1000], ids=["small buckets", "one bucket"])
+def bucket_rows(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BUCKET_ROWS", request.param)
+        patch.setattr(scratch.chunks, "__defaults__", (request.param,))
+        yield
+
+
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_groups_are_the_distinct_rows(seed):
     pool, order = random_pool(seed)
     groups = collapse(Vectors([pool[:3], pool[3:]]), order)
@@ -33,12 +42,35 @@ def test_groups_are_the_distinct_rows(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_without_ids_the_numbering_follows_the_content(seed):
     pool, shuffle = random_pool(seed)
     one, other = collapse(Vectors(pool)), collapse(Vectors(pool[shuffle]))
     assert (pool[one.representative] == pool[shuffle][other.representative]).all()
     assert (one.size == other.size).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2**64 - 1, 2**63, 3]))
+@settings(max_examples=60)
+def test_without_ids_rows_come_by_key_value_and_position(seed, kept_bits):
+    pool, _ = random_pool(seed)
+    keys = content_keys(Vectors(pool)) & np.uint64(kept_bits)  # so that different rows collide in a half or in both
+    ranked = sorted(range(len(pool)), key=lambda row: (*keys[row].tolist(), *pool[row].tolist(), row))
+    heads = {tuple(pool[row]): row for row in ranked[::-1]}
+    wanted = [row for row in ranked if heads[tuple(pool[row])] == row]
+    groups = collapse(Vectors(pool), keys=keys)
+    assert groups.representative.tolist() == wanted
+    assert groups.of_row.tolist() == [wanted.index(heads[tuple(row)]) for row in pool]
+
+
+@pytest.mark.parametrize("copies", [1, 2, 12])
+def test_a_pool_of_one_row(copies):
+    pool, order = Vectors(np.ones((copies, 2))), np.arange(copies)[::-1]
+    for groups in (collapse(pool), collapse(pool, order)):
+        assert (groups.size.tolist(), groups.of_row.tolist()) == ([copies], [0] * copies)
+    assert collapse(pool, order).representative.tolist() == [copies - 1]
+    assert singletons(pool, order).representative.tolist() == list(range(copies))[::-1]
+    assert singletons(pool).representative.tolist() == list(range(copies))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8])

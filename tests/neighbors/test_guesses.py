@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from oracles import distances
 
 from tasksift.neighbors import search as module
-from tasksift.neighbors.distances import Points, squared_distances
+from tasksift.neighbors.distances import squared_distances
 from tasksift.neighbors.groups import collapse, singletons
+from tasksift.neighbors.parts import parts
 from tasksift.neighbors.search import Shelf, nearest, scan
 from tasksift.vectors import Vectors
 
@@ -123,41 +124,39 @@ def test_pruning_midway(monkeypatch, k, near_last):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=50)
-def test_shelves_of_parts_merge_to_that_of_the_whole(seed):
+def test_shelves_of_parts_add_up_to_that_of_the_whole(seed):
     rng = np.random.default_rng(seed)
     pool = rng.integers(-3, 4, size=(300, 2)) + rng.choice([0, 1e-9, 0.1]) * rng.normal(size=(300, 2))
     vectors = Vectors(pool.astype(np.float32))
     groups = collapse(vectors)
     targets, k = rng.normal(size=(4, 2)), min(int(rng.integers(1, 20)), len(groups))
     limits = np.full(4, np.inf) if rng.random() < 0.5 else rng.uniform(0, 9, 4)
-    points = Points(targets)
 
     def shelf_of(spans):
         shelf = Shelf(limits.copy(), k)
-        for span in spans:
-            scan(vectors, groups, points, span, shelf)
+        for part in parts(groups, spans):
+            shelf.put(*scan(vectors, targets, k, "numpy", (part, limits.copy())))
         return shelf
 
     edges = np.sort(rng.choice(np.arange(1, 300), size=rng.integers(1, 9), replace=False))
     spans = list(zip(np.append(0, edges), np.append(edges, 300), strict=True))
     whole = shelf_of(spans)
     # In any order and grouping.
-    parts = [shelf_of([spans[i]]) for i in rng.permutation(len(spans))]
-    while len(parts) > 1:
-        one, other = (parts.pop(int(rng.integers(len(parts)))) for _ in range(2))
-        one.merge(other)
-        assert (one.limits <= other.limits).all()
-        parts.append(one)
-    expected, found = whole.candidates(), parts[0].candidates()
-    np.testing.assert_allclose(parts[0].limits, whole.limits, rtol=1e-5)
+    shelves = [shelf_of([spans[i]]) for i in rng.permutation(len(spans))]
+    while len(shelves) > 1:
+        one, other = (shelves.pop(int(rng.integers(len(shelves)))) for _ in range(2))
+        one.put(*other.columns())
+        shelves.append(one)
+    expected, found = whole.candidates(), shelves[0].candidates()
+    np.testing.assert_allclose(shelves[0].limits, whole.limits, rtol=1e-5)
     for i, target in enumerate(targets):
         d = distances(vectors.take(groups.representative), target[None])[0]
         near = np.flatnonzero(d**2 <= min(limits[i], np.sort(d)[k - 1] ** 2))
         assert np.isin(near, expected[i]).all()
         assert np.isin(near, found[i]).all()
         assert len(np.unique(found[i])) == len(found[i])
-        if np.isfinite(parts[0].limits[i]):
-            assert parts[0].limits[i] >= np.sort(d)[k - 1] ** 2
+        if np.isfinite(shelves[0].limits[i]):
+            assert shelves[0].limits[i] >= np.sort(d)[k - 1] ** 2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

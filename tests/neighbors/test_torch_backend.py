@@ -8,6 +8,7 @@ from tasksift.neighbors import torch_backend as module
 from tasksift.neighbors.balls import put_into_balls
 from tasksift.neighbors.density import span_units
 from tasksift.neighbors.groups import collapse
+from tasksift.neighbors.parts import parts
 from tasksift.neighbors.search import nearest
 from tasksift.selectors import round_robin, tsds
 from tasksift.vectors import Vectors
@@ -70,12 +71,12 @@ def test_device_densities_give_the_same_bits(name, sigma, tiles, monkeypatch):
     sigma *= float(np.abs(pool.take(np.arange(60))).max(initial=1e-30)) / 3
     groups = collapse(pool)
     ids = RNG.permutation(len(groups))[:90]
-    span = pool.spans(300)[0]
+    part = next(parts(groups, pool.spans(300)))
     plain, whole = put_into_balls(pool, groups, ids, sigma), put_into_balls(pool, groups, ids, sigma, cut=False)
     expected = np.empty(len(ids), dtype=np.int64)
-    expected[plain.positions] = span_units(pool, groups, plain, sigma, span)
+    expected[plain.positions] = span_units(pool, plain, sigma, part)
     assert (whole.ids == ids).all()
-    assert module.device_units(pool, groups, whole, sigma, span, "cpu").tolist() == expected.tolist()
+    assert module.device_units(pool, whole, sigma, part, "cpu").tolist() == expected.tolist()
 
 
 def test_selections_are_the_same():

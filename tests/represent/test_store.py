@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasksift.errors import InputError
-from tasksift.represent import store as stores
+from tasksift.represent import shelf
 from tasksift.represent.store import FeatureStore, open_store, shard_path
 
 IDENTITY = {"representation": {"name": "tfidf", "dim": 2}, "text_template": None, "dtype": "float32", "rows": 7}
@@ -49,7 +49,7 @@ def test_nothing_is_made_before_the_first_shard(tmp_path):
 @pytest.mark.parametrize("killed_at", [0, 1, 2])
 def test_a_killed_writer_resumes_with_the_same_bytes(tmp_path, monkeypatch, step, killed_at):
     write(tmp_path / "whole")
-    real, calls = getattr(stores, step), []
+    real, calls = getattr(shelf, step), []
 
     def dies(*arguments):
         calls.append(arguments)
@@ -58,7 +58,7 @@ def test_a_killed_writer_resumes_with_the_same_bytes(tmp_path, monkeypatch, step
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stores, step, dies)
+        patch.setattr(shelf, step, dies)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "killed")
     if (tmp_path / "killed").exists():

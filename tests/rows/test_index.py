@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from tasksift import scratch
 from tasksift.errors import InputError
-from tasksift.rows import TextReader, TokenCounter, expand
+from tasksift.rows import Scanned, TextReader, TokenCounter, expand
 from tasksift.rows import index as module
-from tasksift.rows.index import PoolIndex, build_index, index_vectors
+from tasksift.rows.index import IndexBuilder, PoolIndex, build_index, index_vectors
+from tasksift.rows.scan import scan
 
 ROWS = [{"text": f"w{k % 7} " * (k % 5 + 1), "from": "ab"[k % 2], "name": f"n{9 - k}"} for k in range(10)]
 
@@ -142,3 +144,49 @@ def test_what_was_not_asked_for_is_not_there(options, tmp_path):
 def test_a_group_for_all_is_still_a_group(tmp_path):
     index = build(expand([{"text": "a", "kind": ""}, {"text": "b", "kind": None}]), group_column="kind")
     assert (index.group_names, index.groups.tolist()) == (["none"], [0, 0])
+
+
+def test_built_from_batches_without_texts(pool):
+    options = {"source_column": "from", "id_column": "name"}
+    builder = IndexBuilder(pool, with_ids=True, with_groups=False, with_numbers=False)
+    for part in scan(pool, TextReader(), TokenCounter(), **options, batch_rows=3):
+        part.texts = []
+        builder.add(part)
+    same(builder.done(), build(pool, **options))
+
+
+def test_an_index_in_scratch_files_is_the_same(tmp_path, monkeypatch):
+    """More rows than a file takes, of two files and three sources, some of them copies."""
+    monkeypatch.setattr(scratch, "LARGE", 1000)
+    monkeypatch.setattr(scratch.chunks, "__defaults__", (64,))
+    rng = np.random.default_rng(0)
+    n = 500
+    digests = [bytes([k]) * 16 for k in rng.integers(0, 200, n)]
+    files = [expand([{"text": "a"}])[0]] * 2
+
+    def built():
+        builder = IndexBuilder(files, with_ids=False, with_groups=True, with_numbers=True)
+        for start in range(0, n, 50):
+            rows = range(start, start + 50)
+            builder.add(
+                Scanned(
+                    int(start >= 300), start, [], [f"s{k % 3}" for k in rows], digests[start : start + 50],
+                    [k % 7 for k in rows], None, [f"g{k % 4}" for k in rows], [k / 3 for k in rows],
+                )
+            )  # fmt: skip
+        return builder.done()
+
+    plain = built()
+    with scratch.scratch(tmp_path):
+        index = built()
+        same(index, plain)
+        index.save(tmp_path / "rows.parquet")
+        again = PoolIndex.load(tmp_path / "rows.parquet")
+        same(again, plain)
+    assert index.source_counts.tolist() == [167, 167, 166]
+    assert [size for _, size in index.files] == [300, 200]
+    for each in (index, again):
+        assert each.groups.tolist() == plain.groups.tolist()
+        assert each.numbers.tobytes() == plain.numbers.tobytes()
+        assert each.tokens.tolist() == plain.tokens.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from tasksift.draw.limits import check_limits, inclusion_within, quotas
 from tasksift.draw.sample import apportion, members, multinomial, places, systematic, whole_and_rest
 from tasksift.errors import InputError, ShortPlanError
+from tasksift.numbering import by_rank, gather, highest, numbers, where
 from tasksift.plan import DrawName, Plan
+from tasksift.scratch import chunks, large
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -153,8 +155,8 @@ class Lot:
         else:
             copies = self._top(k, self.values)
             expected = copies.astype(np.float64)
-        by_value = np.argsort(-self.values, kind="stable")
-        took = by_value[copies[by_value] > 0]
+        took = where(copies)
+        took = took[np.argsort(-self.values[took], kind="stable")]
         weight = np.ones(len(took))
         if self.method == "top" and self.plan.kind == "mass":
             weight = self.values[took] / self.values[took].mean()
@@ -165,9 +167,11 @@ class Lot:
             inclusion = inclusion_within(self.values, self.source, self._quotas(k))
             taken = systematic(inclusion, rng, self.source)
         else:
-            inclusion = np.minimum(1.0, k * self.values)
+            inclusion = large(len(self.ids), np.float64)
+            for some in chunks(len(inclusion)):
+                inclusion[some] = np.minimum(1.0, k * self.values[some])
             taken = systematic(inclusion, rng)
-        copies = np.zeros(len(self.ids), dtype=np.int64)
+        copies = large(len(self.ids), np.int64, fill=0)
         copies[taken] = 1
         return copies, inclusion
 
@@ -194,6 +198,10 @@ class Lot:
         return copies
 
     def _top(self, k: int, values: Floats) -> Ints:
+        if not self.limited:
+            copies = large(len(values), np.int64, fill=0)
+            copies[highest(values, k)] = 1
+            return copies
         by_value = np.argsort(-values, kind="stable")
         source = self.source[by_value]
         place = places(np.arange(len(source)), source)
@@ -237,14 +245,15 @@ def lay_out(
         raise InputError(
             f"the {plan.selector} plan expects {values.min():g} copies of a row; quotas cannot be negative"
         )
-    usable = np.flatnonzero(values > 0) if plan.kind in ("mass", "quota") else np.arange(len(values))
-    ranks = order[plan.ids[usable]]
-    by_rank = usable[np.argsort(ranks, kind="stable")]
-    if len(np.unique(ranks)) != len(ranks):
+    usable = where(values) if plan.kind in ("mass", "quota") else numbers(len(values))
+    ranks = gather(order, gather(plan.ids, usable))
+    places = by_rank(ranks)
+    if any((np.diff(ranks[places[max(0, some.start - 1) : some.stop]]) == 0).any() for some in chunks(len(ranks))):
         raise ValueError("order must give every pool row a rank of its own")
-    ids, values = plan.ids[by_rank], values[by_rank]
+    usable = gather(usable, places)
+    ids, values = gather(plan.ids, usable), gather(values, usable, np.float64)
     if plan.kind in ("mass", "quota"):
-        values = values / values.sum()
+        values /= values.sum()
     source = np.zeros(len(ids), dtype=np.int64)
     names: list[str] = []
     if minimum is not None or maximum is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.numbering import numbers
+from tasksift.scratch import chunks, large
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -37,7 +40,8 @@ def systematic(inclusion: Floats, rng: np.random.Generator, groups: Ints | None 
     if len(inclusion) and not (inclusion.min() >= 0 and inclusion.max() <= 1 and abs(total - k) <= 1e-8 * max(1, k)):
         raise ValueError(f"inclusion probabilities must lie in [0, 1] and sum to a whole number, not {total!r}")
     one = 1 << min(52, 62 - k.bit_length())
-    shuffle = rng.permutation(len(inclusion))
+    shuffle = numbers(len(inclusion))
+    rng.shuffle(shuffle)
     if groups is None:
         units = _units(inclusion, k * one, one)
     else:
@@ -46,8 +50,14 @@ def systematic(inclusion: Floats, rng: np.random.Generator, groups: Ints | None 
         place = rng.permutation(len(rows))
         shuffle = shuffle[np.argsort(place[groups[shuffle]], kind="stable")]
     steps = int(rng.integers(one)) + one * np.arange(k, dtype=np.int64)
-    hit = np.searchsorted(np.cumsum(units[shuffle]), steps, side="right")
-    return np.sort(shuffle[hit])
+    taken, end = np.empty(k, dtype=np.int64), 0
+    for some in chunks(len(shuffle)):
+        here = shuffle[some]
+        ends = end + np.cumsum(units[here])
+        low, high = np.searchsorted(steps, [end, ends[-1]])
+        taken[low:high] = here[np.searchsorted(ends, steps[low:high], side="right")]
+        end = ends[-1]
+    return np.sort(taken)
 
 
 def multinomial(p: Floats, k: int, rng: np.random.Generator) -> Ints:
@@ -123,15 +133,26 @@ def places(ranked: Ints, groups: Ints) -> Ints:
 
 def _units(share: Floats, total: int, one: int) -> Ints:
     """Integers in [0, one] next to ``share * one`` that sum to `total`; shares of 0 and 1 stay what they are."""
-    units: Ints = np.rint(share * one).astype(np.int64)
+    units: Ints = large(len(share), np.int64)
+    for some in chunks(len(share)):
+        units[some] = np.rint(share[some] * one)
     while short := total - int(units.sum()):
         # Rounding left a few units over or under; the rows with a fraction take them in equal parts.
-        free = np.flatnonzero((share > 0) & (units < one) if short > 0 else (share < 1) & (units > 0))
-        room = one - units[free] if short > 0 else units[free]
-        step = np.minimum(room, -(-abs(short) // len(free)))
-        step = np.diff(np.minimum(np.cumsum(step), abs(short)), prepend=0)
-        units[free] += step if short > 0 else -step
+        up, left = short > 0, abs(short)
+        most = -(-left // sum(len(_free(share[some], units[some], one, up)) for some in chunks(len(share))))
+        for some in chunks(len(share)):
+            part = units[some]
+            free = _free(share[some], part, one, up)
+            step = np.minimum(one - part[free] if up else part[free], most)
+            step = np.diff(np.minimum(np.cumsum(step), left), prepend=0)
+            part[free] += step if up else -step
+            left -= int(step.sum())
     return units
+
+
+def _free(share: Floats, units: Ints, one: int, up: bool) -> Ints:
+    """The rows that may take units, or give some."""
+    return np.flatnonzero((share > 0) & (units < one) if up else (share < 1) & (units > 0))
 
 
 def _grouped_units(inclusion: Floats, groups: list[Ints], k: int, one: int) -> Ints:

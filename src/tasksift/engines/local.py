@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def share(work: Callable[[Part], Result], parts: Sequence[Part], workers: int | None = None) -> Iterator[Result]:
+def share(work: Callable[[Part], Result], parts: Iterable[Part], workers: int | None = None) -> Iterator[Result]:
     """Yield ``work(part)`` for every part, in the order of the parts, computed by `workers` threads.
 
     By default there are as many threads as workers, see `worker_count`.
@@ -23,7 +23,9 @@ def share(work: Callable[[Part], Result], parts: Sequence[Part], workers: int | 
     once, and nothing a product rounds depends on the number of workers. At most two parts for each worker are in
     flight. An exception in `work`, or a caller that stops early, ends the others after the part they are at.
     """
-    workers = min(workers or worker_count(), len(parts))
+    workers = workers or worker_count()
+    if isinstance(parts, Sized):
+        workers = min(workers, len(parts))
     if workers <= 1:
         with threadpool_limits(1, user_api="blas"):
             yield from map(work, parts)

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tasksift.engines.current import current, engine_report, require, using
 from tasksift.engines.processes import in_processes
 from tasksift.errors import InputError, UnfinishedError
 from tasksift.evaluate.arms import Arm, parse_arms, random_arm
@@ -60,6 +61,8 @@ def compare(
     force: bool = False,
     progress: Progress = silent,
     say: Callable[[str], None] = lambda line: None,
+    engine: str | None = None,
+    ray_address: str | None = None,
     **options: Any,
 ) -> Comparison:
     """Compare methods by what training on their selections is worth for held-out rows of the tasks.
@@ -77,6 +80,8 @@ def compare(
         Drop the cells of another pool, task or training instead of refusing them.
     progress, say : callable
         Where bars and notes go.
+    engine, ray_address : str
+        What computes, as for `select`.
     **options
         The other fields of `CompareConfig`: ``model``, ``presets``, ``budgets``, ``seeds`` and so on.
 
@@ -102,7 +107,8 @@ def compare(
         held_out=[spelled(each) for each in given[1]],
         **options,
     )
-    return run(config, pool, *given, out=out, force=force, progress=progress, say=say)
+    with using(engine, ray_address):
+        return run(config, pool, *given, out=out, force=force, progress=progress, say=say)
 
 
 def run(
@@ -116,7 +122,7 @@ def run(
     progress: Progress = silent,
     say: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Run a configuration; parameters, result and errors as in `compare`."""
+    """Run a configuration on the current engine; parameters, result and errors as in `compare`."""
     folder = Path(out)
     files = expand(config.pool if pool is None else pool, "pool")
     check_outside(folder, pool if pool is not None else config.pool)
@@ -148,6 +154,7 @@ def run(
     with writing(folder):
         try:
             begin_folder(folder, request, drop)
+            require(folder, *(file.path for file in files if file.on_disk))
             (folder / "config.yaml").write_text(config.dump(), encoding="utf-8")
             return _compared(config, bench, tasks, arms, progress, say)
         except InputError as error:
@@ -189,7 +196,7 @@ def _compared(
     shutil.rmtree(folder / WORK, ignore_errors=True)
     files = [path.name for path in paths]
     cells = read_cells(folder / CELLS, files)
-    manifest = manifest_of(config, bench, arms, cells, files, units)
+    manifest = {**manifest_of(config, bench, arms, cells, files, units), **engine_report(say)}
     summary = write_outcome(folder, cells, {**manifest, "failed": failed, "left": len(left) - done})
     return Comparison(folder, cells, summary, failed, len(left) - done)
 
@@ -257,9 +264,11 @@ def _prepare_arms(
 
 def _worked(bench: Bench, units: Iterator[list[Unit]], workers: int) -> Iterator[tuple[Unit, str | None]]:
     """Work on units here, or by worker processes."""
-    if workers > 1:
-        for done in in_processes(work, partial(Bench, bench.setup), units, workers):
-            yield from done
-        return
-    for unit in chain.from_iterable(units):
-        yield from work(bench, [unit])
+    engine, load = current(), partial(Bench, bench.setup)
+    if engine is not None:
+        done = engine.stream(work, load, units, gpu=True)
+    elif workers > 1:
+        done = in_processes(work, load, units, workers)
+    else:
+        done = (work(bench, [unit]) for unit in chain.from_iterable(units))
+    yield from chain.from_iterable(done)

@@ -15,12 +15,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from tasksift.config import RunConfig
+from tasksift.engines.current import current
 from tasksift.line import Line
 from tasksift.model_features import KEYS
 from tasksift.progress import Progress, Tick, silent
 from tasksift.rows import Example, PoolFile, TextReader, iter_examples
 from tasksift.rows.pick import pick_records
 from tasksift.selection import Selection
+from tasksift.survey import survey_files
 from tasksift.workspace import Workspace
 
 INDEX = ("rows.parquet", "sample.json", KEYS, "rows.done")
@@ -65,15 +67,25 @@ def choose(config: RunConfig, inputs: Inputs, target: tuple[PoolFile, ...], prog
     with TemporaryDirectory(prefix="cell-", dir=inputs.index.parent) as folder:
         work = Workspace(Path(folder))
         shared = all((inputs.index / name).exists() for name in INDEX)
-        for name in INDEX if shared else ():
-            shutil.copy2(inputs.index / name, folder)
+        if shared:
+            _copy(inputs.index, work.folder)
         files = (list(inputs.pool), list(target), list(inputs.tests))
         selection = Line(config, *files, work, clock.progress, lambda text: None).run()
-        if not shared:
-            for name in INDEX:
-                shutil.copy2(work.folder / name, inputs.index)
+        # On an engine the first pass for a model leaves more; its workers leave the index alone.
+        if not shared or (current() is not None and _marker(work.folder) != _marker(inputs.index)):
+            _copy(work.folder, inputs.index)
     shared_seconds = sum(clock.seconds[label] for label in FEATURE_STEPS)
     return Chosen(selection, shared_seconds, time.perf_counter() - begun - shared_seconds)
+
+
+def _marker(folder: Path) -> bytes:
+    return (folder / INDEX[-1]).read_bytes()
+
+
+def _copy(source: Path, target: Path) -> None:
+    (target / INDEX[-1]).unlink(missing_ok=True)
+    for name in (*survey_files(source), *INDEX):
+        shutil.copy2(source / name, target)
 
 
 def chosen_examples(selection: Selection, reader: TextReader) -> Iterator[Example]:

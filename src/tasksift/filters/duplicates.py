@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.engines.local import share
+from tasksift.engines.current import spread
 from tasksift.errors import InputError
 from tasksift.filters import LeftOut
 from tasksift.neighbors.distances import Points, pair_chunk, squared_distances
@@ -126,7 +126,7 @@ def near_duplicates(
         cuts = np.flatnonzero(np.diff(found.labels[heads])) + 1
         rooms = np.split(heads, cuts)
         with progress("comparing rows of a cluster", len(heads)) as tick:
-            for rows, (first, apart) in zip(rooms, share(lambda rows: _sift(vectors, rows, eps), rooms), strict=True):
+            for rows, (first, apart) in zip(rooms, spread(_sift, (vectors, eps), rooms), strict=True):
                 duplicate_of[rows], cosine[rows] = rows[first], 1 - apart / 2
                 tick(len(rows))
     # Copies go where the row that stands for them goes.
@@ -138,7 +138,7 @@ def near_duplicates(
     return Dropped(keep, dropped, duplicate_of[dropped], cosine[dropped])
 
 
-def _sift(vectors: Vectors, rows: Int, eps: float) -> tuple[Int, Float]:
+def _sift(vectors: Vectors, eps: float, rows: Int) -> tuple[Int, Float]:
     """Go through rows (c,) in turn and drop those too near a kept one.
 
     Returns

@@ -18,9 +18,10 @@ from tasksift.errors import InputError
 from tasksift.features import SAMPLE_TEXTS
 from tasksift.lifelong.arrivals import Arrived
 from tasksift.lifelong.state import State, keys_of
-from tasksift.model_features import model_store, store_identity
+from tasksift.model_features import model_store
 from tasksift.progress import Progress
 from tasksift.represent import tfidf
+from tasksift.represent.model_job import store_identity
 from tasksift.represent.opening import TFIDF_DIM, open_embedder, resolve, say_usage
 from tasksift.represent.sample import BottomK
 from tasksift.rows import PoolFile, TextReader, iter_texts, read
@@ -148,7 +149,7 @@ class Features:
                 config, part / WORK / name, [file], self.reader, keys, embedder, self.progress, force=True
             )
             say_usage(embedder, self.say)
-            return store.open().shards
+            return list(store.open().shards)
         return [self._lexical(file, part) if name == "vectors" else self._from_columns(file, rows)]
 
     def _lexical(self, file: PoolFile, part: Path) -> NDArray[Any]:

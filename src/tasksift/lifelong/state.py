@@ -181,7 +181,7 @@ def check_outputs(folder: Path, out: Path, files: list[PoolFile], force: bool, d
     if resolved.is_relative_to(inside):
         raise InputError(f"cannot write {out}: it lies in --state {folder}; name a file elsewhere")
     for file in files:
-        if file.format in ("hf", "memory"):
+        if not file.on_disk:
             continue
         path = Path(file.path).resolve()
         if path == resolved:

@@ -37,7 +37,7 @@ def check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None]
 def _check_out(out: Path, pool: Any, read: Sequence[PoolFile | str | Path | None], force: bool) -> None:
     check_outside(out, pool)
     for item in read:
-        if item is None or (isinstance(item, PoolFile) and item.format in ("hf", "memory")):
+        if item is None or (isinstance(item, PoolFile) and not item.on_disk):
             continue
         path = Path(item.path if isinstance(item, PoolFile) else item)
         if path.resolve().is_relative_to(out.resolve()):

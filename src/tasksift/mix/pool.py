@@ -15,6 +15,7 @@ from tasksift.memory import estimate_rows
 from tasksift.online.domains import Domains
 from tasksift.online.found import find_domains
 from tasksift.progress import Progress
+from tasksift.represent.shelf import Where, shelf, where
 from tasksift.represent.store import file_digest, open_store, read_manifest
 from tasksift.rows import PoolFile, TextReader, TokenCounter, expand
 from tasksift.rows.encode import well_formed
@@ -87,8 +88,9 @@ def read_pool(
         domains = _recorded(files, index) if domain_column is None and source_column is None else None
         domains = domains or _by_source(index)
     elif features is not None:
-        _check_features(Path(features), index)
-        domains = find_domains(Path(features), clusters, seed=seed, order=index.order, progress=progress)
+        folder = where(features, "--features")
+        _check_features(folder, index)
+        domains = find_domains(folder, clusters, seed=seed, order=index.order, progress=progress)
     else:
         domains = find_domains(
             pool, clusters, seed=seed, order=index.order, text_template=text_template, source_column=source_column,
@@ -142,19 +144,21 @@ def _stored_reading(features: str | Path | None) -> dict[str, Any]:
     """How the rows of a folder of features were read."""
     if features is None:
         return {}
-    if read_manifest(Path(features)) is None:
+    if read_manifest(where(features, "--features")) is None:
         raise InputError(f"--features {features} holds no features; make them with tasksift embed")
     from tasksift.model_features import stored_options
 
     return stored_options(features)
 
 
-def _check_features(folder: Path, index: PoolIndex) -> None:
+def _check_features(folder: Where, index: PoolIndex) -> None:
     """Refuse features of other rows, by their count, and by the digests that the store keeps."""
     vectors = open_store(folder)
     manifest = read_manifest(folder)
     assert manifest is not None
-    keys = b"".join(path.read_bytes() for path in sorted(folder.glob("shard-*.keys")))
+    place = shelf(folder)
+    parts = place.read_each(name for name in place.names() if name.endswith(".keys"))
+    keys = b"".join(part for part in parts if part is not None)
     other = bool(keys) and isinstance(index.keys, np.ndarray) and keys != index.keys.tobytes()
     other |= manifest["identity"].get("pool", index.digest) != index.digest
     if other or len(vectors) != len(index):

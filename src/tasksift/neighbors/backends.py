@@ -48,8 +48,3 @@ def check_backend(backend: str) -> None:
         from tasksift.neighbors.torch_backend import load_torch
 
         load_torch(DEVICES[backend])
-
-
-def own_threads(backend: str) -> int | None:
-    """Return how many of our threads drive a backend: as many as there are workers (None), or one for a GPU."""
-    return 1 if backend == "cuda" else None

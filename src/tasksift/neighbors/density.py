@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.engines import worker_count
-from tasksift.engines.local import share
-from tasksift.neighbors.backends import own_threads
+from tasksift.engines.current import cores, spread
 from tasksift.neighbors.balls import Candidates, near_pairs, put_into_balls
 from tasksift.neighbors.distances import squared_distances
 from tasksift.neighbors.frame import Frame, Survey
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.kernel import UNIT, Rows, tile_units
+from tasksift.neighbors.parts import Part, parts
 from tasksift.vectors import Span, Vectors
 
 Int = NDArray[np.int64]
@@ -84,7 +83,7 @@ def densities(
     if sigma <= 0:
         return own
     total = np.zeros(len(ids), dtype=np.int64)
-    spans = pool.spans(min(SPAN_ROWS, max(4096, len(pool) // (4 * worker_count()))))
+    spans = pool.spans(min(SPAN_ROWS, max(4096, len(pool) // (4 * cores()))))
     batch = max(1, CANDIDATE_VALUES // max(1, pool.dim))
     for at in range(0, len(ids), batch):
         here = slice(at, at + batch)
@@ -106,8 +105,8 @@ def _sum_up(
     sum_span = span_units
     if backend == "cuda":
         from tasksift.neighbors.torch_backend import device_units as sum_span
-    parts = share(lambda span: sum_span(pool, groups, candidates, sigma, span), spans, own_threads(backend))
-    for span, units in zip(spans, parts, strict=True):
+    sums = spread(sum_span, (pool, candidates, sigma), parts(groups, spans), gpu=backend == "cuda")
+    for span, units in zip(spans, sums, strict=True):
         total += units
         if tick:
             tick((span[1] - span[0]) * len(units))
@@ -116,14 +115,14 @@ def _sum_up(
     return back
 
 
-def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: float, span: Span) -> Int:
-    """Kernel sums of the candidates over one span of the pool, in whole units: int64 (r,). Spans add up in any order.
+def span_units(pool: Vectors, candidates: Candidates, sigma: float, part: Part) -> Int:
+    """Kernel sums of the candidates over one part of the pool, in whole units: int64 (r,). Parts add up in any order.
 
     A candidate's own group counts nothing here.
     """
     total = np.zeros(len(candidates.ids), dtype=np.int64)
-    raw, there = pool.raw(span), groups.rank[span[0] : span[1]]
-    kept = np.flatnonzero(there >= 0)
+    raw = pool.raw(part.span)
+    kept = np.flatnonzero(part.ids >= 0)
     limits = np.array([(ball.radius + sigma) ** 2 * (1 + 1e-9) for ball in candidates.balls])
     step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(limits)))
     looks: list[tuple[Int, Int, Float, Float]] = []
@@ -135,7 +134,7 @@ def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: flo
         looks.append((ball, some[row], low, high))
         count += len(ball)
         if count > LOOKS or at + step >= len(kept):
-            _add_near(total, pool, groups, candidates, sigma, raw, there, looks)
+            _add_near(total, pool, candidates, sigma, raw, part, looks)
             looks, count = [], 0
     return total
 
@@ -143,11 +142,10 @@ def span_units(pool: Vectors, groups: Groups, candidates: Candidates, sigma: flo
 def _add_near(
     total: Int,
     pool: Vectors,
-    groups: Groups,
     candidates: Candidates,
     sigma: float,
     raw: NDArray[Any],
-    there: Int,
+    part: Part,
     looks: list[tuple[Int, Int, Float, Float]],
 ) -> None:
     """Add the kernel terms of candidates and rows of a span, given which rows each ball has to look at."""
@@ -169,7 +167,7 @@ def _add_near(
             found = near_pairs(ours, ours.see(frame, coordinates[place[here]], low[these], high[these]), sigma)
         for tile, columns, i, j in found:
             which = here[columns]
-            right = Rows(pool, raw[which], there[which], groups.size[there[which]])
+            right = Rows(pool, raw[which], part.ids[which], part.sizes[which])
             left = pool.exact(candidates.raw[tile])
             total[tile] += tile_units(left, candidates.ids[tile], right, i, j, sigma, refine=frame.basis is not None)
 

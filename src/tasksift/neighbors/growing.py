@@ -15,6 +15,7 @@ from tasksift.neighbors.frame import Survey
 from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.search import Neighbours, nearest
 from tasksift.progress import Progress, silent
+from tasksift.scratch import chunks, large
 from tasksift.transport.sweep import Lists
 from tasksift.vectors import Vectors
 
@@ -72,7 +73,7 @@ class GrowingLists:
         self.depth = np.array([min(FIRST_DEPTH, len(found.ids)) for found in self.found])
         self.survey = Survey(pool, groups)
         self.sigma = 0.0
-        self.density = np.full(size, np.nan)
+        self.density: NDArray[np.float64] = large(size, np.float64, fill=np.nan)
 
     def use_bandwidth(self, sigma: float) -> None:
         """Set the kernel's bandwidth and weigh the first neighbours."""
@@ -98,6 +99,10 @@ class GrowingLists:
         """Weight of the given groups: their copies over their density."""
         weight: NDArray[np.float64] = self.groups.size[ids] / self.density[ids]
         return weight
+
+    def known(self) -> int:
+        """How many groups have a density."""
+        return sum(int(np.isfinite(self.density[some]).sum()) for some in chunks(len(self.density)))
 
     def all_weights(self) -> NDArray[np.float64]:
         """Weight of every group of the pool: the fully spread answer needs no lists."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.engines.current import cores, spread
 from tasksift.engines.local import share
-from tasksift.neighbors.backends import Measure, own_threads, points_for
+from tasksift.neighbors.backends import points_for
 from tasksift.neighbors.distances import Points, pair_chunk, squared_distances
 from tasksift.neighbors.groups import Groups
-from tasksift.vectors import Span, Vectors
+from tasksift.neighbors.parts import Part, parts
+from tasksift.vectors import Vectors
 
 Tick = Callable[[int], None]
 Int = NDArray[np.int64]
@@ -23,6 +24,9 @@ Float = NDArray[np.float64]
 
 TABLE_ENTRIES = 2**20
 """Entries of one table of bounds (targets × rows of a block): what a core's own cache holds."""
+
+PART_ROWS = 131_072
+"""Rows of one part of the pool, which is searched by itself, at most."""
 
 SAMPLE_SHARE, SAMPLE_ROWS = 32, 32_768
 """One distinct row of so many is looked at beforehand, and at most so many rows."""
@@ -86,29 +90,36 @@ def _search(
     pool: Vectors, groups: Groups, targets: Float, k: int, limits: Float, backend: str, tick: Tick | None
 ) -> Shelf:
     """Put on a shelf what one pass over the pool finds within the limits."""
-    points = points_for(backend)(targets)
     shelf = Shelf(limits, k)
-    spans = pool.spans(max(1, min(pool.block_rows, TABLE_ENTRIES // len(targets))))
-    parts = share(lambda span: scan(pool, groups, points, span, shelf), spans, own_threads(backend))
-    for span, _ in zip(spans, parts, strict=True):
+    spans = pool.spans(min(PART_ROWS, max(4096, len(pool) // (4 * cores()))))
+    # Parts that begin later profit from what was found by then.
+    work = ((part, shelf.limits) for part in parts(groups, spans))
+    found = spread(scan, (pool, targets, k, backend), work, gpu=backend == "cuda")
+    for span, columns in zip(spans, found, strict=True):
+        shelf.put(*columns)
         if tick:
             tick(span[1] - span[0])
     return shelf
 
 
-def scan(pool: Vectors, groups: Groups, points: Measure, span: Span, shelf: Shelf) -> None:
-    """Put the rows of one span that may be among the nearest on the shelf; spans may be scanned in any order."""
-    ids = groups.rank[span[0] : span[1]]
-    raw = pool.raw(span)
-    if (ids < 0).any():
-        raw, ids = raw[ids >= 0], ids[ids >= 0]
-    if len(ids):
-        point, row, lower, upper = points.near(pool.narrow(raw), shelf.limits)
-        shelf.put(point, ids[row], lower, upper)
+def scan(pool: Vectors, targets: Float, k: int, backend: str, work: tuple[Part, Float]) -> tuple[NDArray[Any], ...]:
+    """Find the rows of one part that may be among the k nearest of the targets, given limits; see `Shelf.columns`."""
+    part, limits = work
+    points, shelf = points_for(backend)(targets), Shelf(limits, k)
+    step = max(1, min(pool.block_rows, TABLE_ENTRIES // len(targets)))
+    raw = pool.raw(part.span)
+    for at in range(0, len(raw), step):
+        block, ids = raw[at : at + step], part.ids[at : at + step]
+        if (ids < 0).any():
+            block, ids = block[ids >= 0], ids[ids >= 0]
+        if len(ids):
+            point, row, lower, upper = points.near(pool.narrow(block), shelf.limits)
+            shelf.put(point, ids[row], lower, upper)
+    return shelf.columns()
 
 
 class Shelf:
-    """The rows that may be among the k nearest of some targets. Shelves of parts of a pool merge to that of the whole.
+    """The rows that may be among the k nearest of some targets; what parts of a pool put there adds up to the whole.
 
     Parameters
     ----------
@@ -123,35 +134,30 @@ class Shelf:
         self._narrow = np.uint16 if len(limits) <= 2**16 else np.uint32
         self._parts: list[tuple[NDArray[Any], ...]] = []
         self._count = 0
-        self._lock = threading.Lock()
 
-    def put(self, target: Int, ids: Int, lower: Float, upper: Float) -> None:
+    def put(self, target: NDArray[Any], ids: Int, lower: Float, upper: Float) -> None:
         """Add candidates, with bounds of their squared distances."""
-        with self._lock:
-            # As 16 bits, targets are sorted by radix.
-            self._parts.append((target.astype(self._narrow), ids, lower, upper))
-            self._count += len(ids)
-            if self._count > (4 * self.k + 256) * len(self.limits):
-                self._prune()
+        # As 16 bits, targets are sorted by radix.
+        self._parts.append((target.astype(self._narrow, copy=False), ids, lower, upper))
+        self._count += len(ids)
+        if self._count > (4 * self.k + 256) * len(self.limits):
+            self._prune()
 
-    def merge(self, other: Shelf) -> None:
-        """Take in the shelf of another part of the pool for the same targets and k."""
-        with self._lock:
-            self._parts += other._parts
-            self._count += other._count
-            self.limits = np.minimum(self.limits, other.limits)
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """Targets, ids and bounds of the rows that may be among the k nearest, as `put` takes them."""
+        self._prune()
+        return self._parts[0]
 
     def candidates(self) -> list[Int]:
         """The ids of the rows that may be among the k nearest, for each target.
 
         From then on `limits` holds what is known for certain of the k-th squared distance of each target, or inf.
         """
-        with self._lock:
-            (target, ids, lower, _), order, certain = self._sort()
-            self.limits = certain
-            order = order[(lower <= certain[target])[order]]
-            starts = np.searchsorted(target[order], np.arange(len(certain) + 1))
-            return [ids[order[a:b]] for a, b in pairwise(starts)]
+        (target, ids, lower, _), order, certain = self._sort()
+        self.limits = certain
+        order = order[(lower <= certain[target])[order]]
+        starts = np.searchsorted(target[order], np.arange(len(certain) + 1))
+        return [ids[order[a:b]] for a, b in pairwise(starts)]
 
     def _prune(self) -> None:
         """Drop what cannot be among the k nearest."""

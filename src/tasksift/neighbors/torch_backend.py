@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tasksift.errors import InputError, MissingExtraError
 from tasksift.neighbors.balls import Candidates
 from tasksift.neighbors.distances import LARGEST, Points, scratch, true_pairs
-from tasksift.neighbors.groups import Groups
 from tasksift.neighbors.kernel import EXACT, UNIT, Rows, pair_units, product_error, tile_units
-from tasksift.vectors import Span, Vectors
+from tasksift.neighbors.parts import Part
+from tasksift.vectors import Vectors
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -106,18 +106,16 @@ class TorchPoints:
             return i, j
 
 
-def device_units(
-    pool: Vectors, groups: Groups, candidates: Candidates, sigma: float, span: Span, device: str = "cuda"
-) -> Int:
-    """Kernel sums of the candidates over one span of the pool, as `tasksift.neighbors.density.span_units` has them.
+def device_units(pool: Vectors, candidates: Candidates, sigma: float, part: Part, device: str = "cuda") -> Int:
+    """Kernel sums of the candidates over one part of the pool, as `tasksift.neighbors.density.span_units` has them.
 
     All pairs are measured, by products in float64: a GPU does that in less time than it takes to rule pairs out.
     """
     torch = load_torch(device)
     total = np.zeros(len(candidates.ids), dtype=np.int64)
-    names = groups.rank[span[0] : span[1]]
-    raw, names = pool.raw(span)[names >= 0], names[names >= 0]
-    sizes, theirs = groups.size[names], pool.exact(raw)
+    kept = part.ids >= 0
+    raw, names, sizes = pool.raw(part.span)[kept], part.ids[kept], part.sizes[kept]
+    theirs = pool.exact(raw)
     most = float(np.einsum("ij,ij->i", theirs, theirs).max(initial=0.0))
     there, there_squares = _on(torch, device, theirs)
     weights, there_names = (torch.from_numpy(column).to(device) for column in (sizes, names))

@@ -15,6 +15,7 @@ from tasksift.errors import InputError
 from tasksift.online.checks import whole
 from tasksift.online.domains import Domains
 from tasksift.progress import Progress, silent
+from tasksift.represent.shelf import where
 from tasksift.represent.store import open_store, read_manifest
 from tasksift.selectors.clustering import cluster
 from tasksift.vectors import Vectors
@@ -71,8 +72,9 @@ def find_domains(
     if _is_vectors(pool):
         vectors = pool if isinstance(pool, Vectors) else Vectors(pool, name="pool")
         return _divide(vectors, clusters, order, seed, progress)
-    if isinstance(pool, str | Path) and Path(pool).is_dir() and read_manifest(Path(pool)) is not None:
-        return _divide(open_store(Path(pool)), clusters, order, seed, progress)
+    folder = where(pool, "pool") if isinstance(pool, str | Path) else None
+    if folder is not None and (isinstance(folder, str) or folder.is_dir()) and read_manifest(folder) is not None:
+        return _divide(open_store(folder), clusters, order, seed, progress)
     from tasksift.embedding import embed
     from tasksift.rows import TextReader, TokenCounter, expand
     from tasksift.rows.index import build_index

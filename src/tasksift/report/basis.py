@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasksift.rows.index import PoolIndex
+from tasksift.scratch import chunks, large
 from tasksift.vectors import Vectors
 
 Int = NDArray[np.int64]
@@ -67,8 +68,8 @@ class Basis:
         n = len(self.order)
         if n <= most:
             return np.argsort(self.order)
-        wanted = np.zeros(n, dtype=bool)
+        wanted = large(n, np.bool_, fill=False)
         wanted[np.random.default_rng([self.seed, purpose]).choice(n, most, replace=False, shuffle=False)] = True
-        found = np.flatnonzero(wanted[self.order])
+        found = np.concatenate([some.start + np.flatnonzero(wanted[self.order[some]]) for some in chunks(n)])
         by_rank: Int = found[np.argsort(self.order[found])]
         return by_rank

@@ -52,11 +52,11 @@ def coverage(
     worst = np.argsort(-near.selected_distance, kind="stable")[:WORST]
     groups = collapse(basis.pool, basis.order, keys=basis.keys)
     found = search.nearest(basis.pool, groups, basis.target.take(worst), NEIGHBOURS)
-    taken = np.zeros(len(groups), dtype=bool)
-    taken[groups.of_row[selected]] = True
+    taken = groups.of_row[selected]
     served = np.bincount(near.target, minlength=len(near.selected))
     listed = []
     for target, neighbours in zip(worst.tolist(), found, strict=True):
+        chosen_ones = np.isin(neighbours.ids, taken)
         listed.append(
             {
                 "target": target,
@@ -67,7 +67,7 @@ def coverage(
                 "selected_near": served[target],
                 "neighbours": [
                     {"distance": far, "selected": chosen}
-                    for far, chosen in zip(neighbours.distances.tolist(), taken[neighbours.ids].tolist(), strict=True)
+                    for far, chosen in zip(neighbours.distances.tolist(), chosen_ones.tolist(), strict=True)
                 ],
             }
         )

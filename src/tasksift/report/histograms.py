@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.scratch import chunks
+
 Numbers = NDArray[Any]
 
 BINS = 30
@@ -26,6 +28,9 @@ def edges_of(*samples: Numbers, log: bool = False) -> NDArray[np.float64]:
 
 def shares(values: Numbers, edges: NDArray[np.float64], weights: Numbers | None = None) -> NDArray[np.float64]:
     """Return the share of the values in each bin; values beyond the ends by rounding count in the last bins."""
-    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges, weights=weights)[0].astype(np.float64)
+    counts = np.zeros(len(edges) - 1)
+    for some in chunks(len(values)):
+        here = None if weights is None else weights[some]
+        counts += np.histogram(np.clip(values[some], edges[0], edges[-1]), edges, weights=here)[0]
     part: NDArray[np.float64] = counts / counts.sum()
     return part

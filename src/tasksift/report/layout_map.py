@@ -47,10 +47,8 @@ def layout_map(basis: Basis, selected: Int) -> tuple[dict[str, Any], Int]:
     """
     assert basis.pool is not None
     assert basis.target is not None
-    chosen = np.zeros(len(basis.order), dtype=bool)
-    chosen[selected] = True
     pool = basis.sample(POOL + SELECTED, SHOWN)
-    pool = pool[~chosen[pool]][:POOL]
+    pool = pool[~np.isin(pool, selected)][:POOL]
     rows = selected[np.argsort(basis.order[selected])]
     rows = rows[_some(len(rows), SELECTED, basis.seed, CHOSEN)]
     targets = _some(len(basis.target), TARGETS, basis.seed, DRAWN)

@@ -32,7 +32,7 @@ def ranking_path(
     Parameters
     ----------
     ranking : int64 (p,)
-        The plan's rows, best first.
+        The plan's rows, best first, at least `MOST` budgets of them where there are as many.
     sources : int64 (p,)
         The source of each row that the plan mentions, of `count` sources.
     target, distance : (p,) or None

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasksift.errors import InputError
+from tasksift.numbering import gather, highest
 from tasksift.plan import Plan
 from tasksift.report.basis import Basis
 from tasksift.report.coverage import coverage
@@ -18,12 +20,13 @@ from tasksift.report.histograms import edges_of, shares
 from tasksift.report.layout_map import layout_map
 from tasksift.report.near_copies import near_copies
 from tasksift.report.nearness import distances, measure
-from tasksift.report.ranking_path import ranking_path
+from tasksift.report.ranking_path import MOST, ranking_path
 from tasksift.report.regularisation import regularisation
 from tasksift.report.showable import cut, showable, spread
 from tasksift.report.sources import Sources
 from tasksift.report.texts import RowTexts
 from tasksift.rows.ids import rank_names
+from tasksift.scratch import chunks, large
 from tasksift.selection import Selection, open_run
 
 Int = NDArray[np.int64]
@@ -70,7 +73,8 @@ def _is_report(data: Any) -> bool:
 
 def page_data(report: dict[str, Any], manifest: dict[str, Any], config: str) -> dict[str, Any]:
     """Return all that the page shows; `manifest` and `config` are those that the run folder holds."""
-    shown = dict(manifest)
+    # What an engine did is no part of what the selection is.
+    shown = {name: value for name, value in manifest.items() if name != "engine"}
     for side in ("pool", "target"):
         listed = manifest[side]["files"]
         if len(listed) > FILES:
@@ -169,8 +173,8 @@ def selection_report(selection: Selection, basis: Basis | None = None) -> dict[s
 def _lengths(selection: Selection, basis: Basis | None) -> dict[str, Any] | None:
     if basis is None or basis.index.tokens is None or selection.record["tokens"].null_count:
         return None
-    pool, selected = np.maximum(basis.index.tokens, 1), np.maximum(selection.record["tokens"].to_numpy(), 1)
-    edges = edges_of(pool, selected, log=True)
+    pool, selected = basis.index.tokens, np.maximum(selection.record["tokens"].to_numpy(), 1)
+    edges = edges_of(np.maximum([pool.min(), pool.max()], 1), selected, log=True)
     estimated = selection.manifest["pool"]["token_rule"].startswith("estimate")
     return {
         "edges": edges,
@@ -205,7 +209,9 @@ def _path(selection: Selection, basis: Basis | None, sources: Sources) -> dict[s
     if plan.kind == "mass":
         if basis is not None:
             index = basis.index
-            codes = sources.codes(index.source_names)[index.sources]
+            of_name, codes = sources.codes(index.source_names), large(len(index), np.int64)
+            for some in chunks(len(index)):
+                codes[some] = of_name[index.sources[some]]
             alpha, scale = basis.parameters.get("alpha"), basis.parameters.get("scale", 0.0)
             found = regularisation(plan, codes, len(sources.names), len(selection), alpha=alpha, scale=scale)
     elif plan.check_draw(config.draw) == "top" and not limited:
@@ -215,11 +221,11 @@ def _path(selection: Selection, basis: Basis | None, sources: Sources) -> dict[s
 
 def _ranking(selection: Selection, plan: Plan, sources: Sources, basis: Basis | None) -> dict[str, Any]:
     table = selection.plan_table
-    order = rank_names(table["id"]) if basis is None else basis.index.order[plan.ids]
-    ranking = np.lexsort((order, -plan.values))
-    near = None if table["nearest_target"].null_count else table["nearest_target"].to_numpy()
-    far = None if near is None else table["distance"].to_numpy()
-    codes = sources.codes_of(table["source"])
-    if far is not None and len(far) and far.min() < 0:  # scores, where there is no distance
-        far, near = None, None
+    order = rank_names(table["id"]) if basis is None else gather(basis.index.order, plan.ids)
+    best = highest(plan.values, int(MOST * len(selection)), order)
+    # Minus scores, where there is no distance.
+    known = not table["nearest_target"].null_count and (pc.min(table["distance"]).as_py() or 0.0) >= 0
+    table = table.select(["source", "nearest_target", "distance"]).take(pa.array(best))
+    near, far = (table[name].to_numpy() if known else None for name in ("nearest_target", "distance"))
+    codes, ranking = sources.codes_of(table["source"]), np.arange(len(best))
     return ranking_path(ranking, codes, len(sources.names), len(selection), near, far, len(selection.targets))

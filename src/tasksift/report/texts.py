@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,14 +44,8 @@ def texts_at(files: list[PoolFile], reader: TextReader, places: Iterable[Place])
 
 
 def still_there(files: list[PoolFile], sizes: dict[str, int | None]) -> list[PoolFile]:
-    """The files on disk that have the size that they had in the run."""
-    return [
-        file
-        for file in files
-        if sizes.get(file.path) is not None
-        and Path(file.path).is_file()
-        and Path(file.path).stat().st_size == sizes[file.path]
-    ]
+    """The files that have the size that they had in the run."""
+    return [file for file in files if sizes.get(file.path) is not None and file.size == sizes[file.path]]
 
 
 class RowTexts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasksift.checked import option_name
 from tasksift.config import RunConfig
+from tasksift.engines.current import current
 from tasksift.errors import InputError
 from tasksift.feature_config import FeatureConfig
 from tasksift.represent import REPRESENTATIONS, Embedder
@@ -108,6 +109,7 @@ def open_embedder(config: FeatureConfig, say: Callable[[str], None] = lambda lin
     InputError
         If a model cannot be loaded, a package is missing or a server does not answer.
     """
+    config = _beside_workers(config)
     if config.representation == "encoder":
         from tasksift.represent.encoder import Encoder
 
@@ -126,6 +128,16 @@ def open_embedder(config: FeatureConfig, say: Callable[[str], None] = lambda lin
             price_per_million=config.price, timeout=config.timeout, say=say,
         )  # fmt: skip
     return _of_language_model(config)
+
+
+def _beside_workers(config: FeatureConfig) -> FeatureConfig:
+    """On an engine the GPUs are the workers'; where this machine has none, it embeds targets on the CPU."""
+    if current() is None or not config.device.startswith("cuda"):
+        return config
+    from tasksift.represent.models import need_models
+
+    torch, _ = need_models("--device")
+    return config if torch.cuda.is_available() else config.model_copy(update={"device": "cpu"})
 
 
 def for_targets(embedder: Embedder) -> Embedder:

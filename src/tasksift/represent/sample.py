@@ -23,21 +23,26 @@ class BottomK:
         How many distinct texts are kept, at least 1. All of them if the pool has fewer.
     seed : int
         The key of the hash.
+    share : float
+        Look only at texts whose hash is in the lowest part of its range, of this size: what a part of a pool sends to
+        be merged with others. If the whole then has fewer than `size` texts, a larger share is needed.
 
     Notes
     -----
     At most ``2 * size`` texts are held at a time. A text costs one hash; once the sample is full, few texts cost more.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int, seed: int, share: float = 1.0) -> None:
         if size < 1:
             raise ValueError(f"a sample holds at least 1 text, not {size}")
         self.size = size
         self.seed = seed
         self._key = str(seed).encode()
         self._kept: dict[bytes, str] = {}
-        # No digest reaches this bound, so every text enters until the sample is full.
+        # No digest reaches the bound of all, so every text enters until the sample is full.
         self._bound = b"\xff" * (DIGEST_BYTES + 1)
+        if share < 1:
+            self._bound = int(share * 2**64).to_bytes(8, "big")
 
     def add(self, texts: Iterable[str]) -> None:
         """Show a batch of texts to the sample."""

@@ -1,29 +1,61 @@
 """Feature stores: sharded vectors on disk with a manifest of what made them, resumable and checked by digest.
 
-A store is a folder: ``shard-00000.npy``, ``shard-00001.npy``, ... each with a ``.json`` marker (rows, digests) that is
-written after it, and ``manifest.json`` (identity from the first shard on; the list of shards once finished). Stores to
-which rows may be appended also keep ``shard-00000.keys``, the content digests of a shard's rows. Every file is written
-under a temporary name and renamed, so a file that is there was complete, and one that rotted since is told by its
-digest.
+A store is a folder, on a disk or behind a URL: ``shard-00000.npy``, ``shard-00001.npy``, ... each with a ``.json``
+marker (rows, bytes, digests) that is written after it, and ``manifest.json`` (identity from the first shard on; the
+list of shards once finished). Stores to which rows may be appended also keep ``shard-00000.keys``, the content digests
+of a shard's rows. A file that is there was complete, and one that rotted since is told by its digest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from hashlib import blake2b
-from pathlib import Path
+from collections.abc import Container, Iterator, Mapping
+from itertools import count, takewhile
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasksift.engines.local import share
 from tasksift.errors import InputError
+from tasksift.represent.identity import differences, identity_digest
+from tasksift.represent.shard_writer import (
+    MANIFEST,
+    Int,
+    ShardWriter,
+    digest_of,
+    file_shards,
+    keys_name,
+    marker_name,
+    read_manifest,
+    shard_name,
+)
+from tasksift.represent.shelf import (
+    AT_ONCE,
+    Where,
+    as_json,
+    file_digest,
+    inside,
+    read_json,
+    replace_array,
+    replace_json,
+    shelf,
+)
 from tasksift.vectors import Vectors
 
-FORMAT = "tasksift features 1"
-MANIFEST = "manifest.json"
+__all__ = [
+    "SHARD_BYTES",
+    "FeatureStore",
+    "ShardWriter",
+    "differences",
+    "file_digest",
+    "identity_digest",
+    "open_store",
+    "read_manifest",
+    "replace_array",
+    "replace_json",
+    "shard_path",
+]
 
 SHARD_BYTES = 2**25
 """A shard of vectors from a model is at most so large in float32: what a run holds of them in memory."""
@@ -34,8 +66,8 @@ class FeatureStore:
 
     Parameters
     ----------
-    folder : Path
-        Where the store is or will be; made by the first `write_shard`.
+    folder : Path or str
+        Where the store is or will be; made by the first `write_shard`. A URL is given as text.
     identity : mapping
         What makes the vectors what they are, as JSON: the representation and its parameters, model digest, text
         template, dtype, and rows per shard (a store resumed with other shard sizes would mix two cuts of the pool);
@@ -53,6 +85,13 @@ class FeatureStore:
     InputError
         If the folder holds features of another identity or of other rows, or `.npy` files that no store wrote.
 
+    Attributes
+    ----------
+    spans : list of (int, int)
+        With `keys`: the rows (start, stop) of every shard.
+    writer : ShardWriter
+        What other processes need to write shards of this store.
+
     Notes
     -----
     Different processes may write different shards of one store at the same time. A writer that was killed starts
@@ -61,28 +100,30 @@ class FeatureStore:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Where,
         identity: Mapping[str, Any],
         *,
         keys: NDArray[np.uint64] | None = None,
         shard_rows: int = 0,
         force: bool = False,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = folder
         self.keys, self.shard_rows = keys, shard_rows
         # Through JSON, so that what was read from a manifest and what is asked for compare like with like.
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self._checked: set[int] = set()
-        manifest = read_manifest(self.folder)
+        self.writer = ShardWriter(folder, self.identity)
+        self.place = shelf(folder)
+        self._complete: dict[int, dict[str, Any]] = {}  # markers of shards that are there and whole
+        self._seen: set[int] = set()
+        manifest = read_manifest(folder)
         if manifest is None:
-            if any(self.folder.glob("*.npy")):
+            if any(name.endswith(".npy") for name in self.place.names()):
                 raise InputError(f"{self.folder} holds .npy files but no feature store; choose another folder")
         elif manifest["identity"] != self.identity:
             if not force:
                 self._refuse_another(manifest["identity"])
             self._drop()
         self.spans: list[tuple[int, int]] = []
-        """With `keys`: the rows (start, stop) of every shard."""
         if keys is not None:
             self.spans, other = self._cut()
             if other is not None:
@@ -95,78 +136,109 @@ class FeatureStore:
                 self.spans, _ = self._cut()
 
     def has(self, k: int) -> bool:
-        """Whether shard `k` is complete and of these rows; its bytes are read once and compared with their digest."""
-        if k not in self._checked:
-            marker = _read_json(self._marker(k))
-            if marker is None or not self._same_rows(k, marker) or not _intact(self._shard(k), marker):
-                return False
-            self._checked.add(k)
-        return True
+        """Whether shard `k` is complete and of these rows.
+
+        On a disk its bytes are read once and compared with their digest. Behind a URL its size is; the digest is when
+        the shard is fetched.
+        """
+        return self._marker(k) is not None
+
+    def left(self, count: int) -> list[int]:
+        """Return which of the first `count` shards are not complete; behind a URL many are asked for at a time."""
+        there = set(self.place.names())
+        begun = [k for k in range(count) if marker_name(k) in there]
+        has = share(self.has, begun, AT_ONCE if self.place.remote else 1)
+        done = {k for k, whole in zip(begun, has, strict=True) if whole}
+        return [k for k in range(count) if k not in done]
+
+    def begun(self, k: int) -> Int | None:
+        """Return the rows of shard `k` that wait for their vectors, none if it is complete.
+
+        None if the shard is not there, is damaged or is of other rows.
+        """
+        marker = read_json(self.place, marker_name(k))
+        return self.writer.begun(k) if marker is not None and self._same_rows(k, marker) else None
+
+    def written(self, k: int) -> None:
+        """Take the word of another process that it wrote shard `k` just now: the size is enough, without a digest."""
+        self._seen.add(k)
 
     def write_shard(self, k: int, array: NDArray[np.generic]) -> None:
         """Write shard `k`, shape (rows, d), over whatever was there."""
-        if k < 0 or array.ndim != 2 or array.size == 0:
-            raise ValueError(f"shard {k} has shape {array.shape}; shards count from 0 and are tables with rows")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # The manifest comes first, so that no shard ever lies in a folder that does not say what it is; writing
-        # a shard takes back the list of shards of a store that was finished.
-        manifest = read_manifest(self.folder)
-        if manifest is None or "shards" in manifest:
-            self._write_manifest({})
-        more = {}
+        keys = None
         if self.keys is not None:
             start, stop = self.spans[k]
             if len(array) != stop - start:
                 raise ValueError(f"shard {k} has {len(array)} rows; rows {start} to {stop} belong there")
             keys = self._keys_of(k)
-            part = _part(self._keys_file(k))
-            part.write_bytes(keys)
-            part.replace(self._keys_file(k))
-            more["keys"] = _digest(keys)
-        replace_array(self._shard(k), array)
-        replace_json(self._marker(k), {"rows": len(array), "digest": file_digest(self._shard(k)), **more})
-        self._checked.add(k)
+        self._complete.pop(k, None)
+        self.writer.write(k, array, keys=keys)
+        self._seen.add(k)
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
-        """Return some rows of complete shards, (k, d), as stored; only for stores with `keys`."""
+        """Return some rows that have their vectors, (k, d), as stored; only for stores with `keys`."""
         starts = np.array([start for start, _ in self.spans])
         shard_of = np.searchsorted(starts, rows, side="right") - 1
-        taken = {int(k): np.load(self._shard(int(k)), mmap_mode="r", allow_pickle=False) for k in np.unique(shard_of)}
-        return np.stack([taken[int(k)][row - starts[k]] for k, row in zip(shard_of, rows, strict=True)])
+        found = {int(k): self.writer.take(int(k), rows[shard_of == k] - starts[k]) for k in np.unique(shard_of)}
+        first = next(iter(found.values()))
+        out = np.empty((len(rows), first.shape[1]), dtype=first.dtype)
+        for k, some in found.items():
+            out[shard_of == k] = some
+        return out
 
     def finish(self, n_rows: int) -> None:
         """Close the store: every shard from 0 on is there and intact, and together they have `n_rows` rows."""
+        names = self.place.names()
+        if self.place.remote:
+            self.left(sum(name.startswith("shard-") and name.endswith(".json") for name in names))
         shards: list[dict[str, Any]] = []
-        while sum(shard["rows"] for shard in shards) < n_rows:
-            marker = _read_json(self._marker(len(shards))) if self.has(len(shards)) else None
+        rows = 0
+        while rows < n_rows:
+            marker = self._marker(len(shards))
             if marker is None:
-                raise InputError(f"{self._shard(len(shards))} is missing or damaged; run again to compute it")
+                name = self.place.at(shard_name(len(shards)))
+                raise InputError(f"{name} is missing or damaged; run again to compute it")
             shards.append(marker)
-        rows = sum(shard["rows"] for shard in shards)
-        if rows != n_rows or self._marker(len(shards)).exists():
+            rows += marker["rows"]
+        if rows != n_rows or marker_name(len(shards)) in names:
             raise InputError(f"the shards in {self.folder} do not add up to {n_rows} rows; write to another folder")
-        self._write_manifest({"rows": rows, "shards": shards})
-        for part in self.folder.glob("*.part"):  # what killed writers left
-            part.unlink(missing_ok=True)
+        self.writer.write_manifest({"rows": rows, "shards": shards})
+        for name in names:
+            if name.endswith(".part"):  # what killed writers left
+                self.place.remove(name)
 
     def open(self) -> Vectors:
-        """Return the vectors of a finished store, memory-mapped, every shard checked against its digest.
+        """Return the vectors of a finished store, mapped when they are read.
 
-        Cost: one sequential read of the shards that this object has neither written nor checked.
+        Cost: on a disk, one sequential read of the shards that this object has neither written nor checked. Behind a
+        URL shards are fetched, and compared with their digests, when they are read.
         """
         manifest = read_manifest(self.folder)
         if manifest is not None:
             self._refuse_another(manifest["identity"])
-        return _open(self.folder, manifest, self._checked)
+        return _open(self.folder, manifest, self._complete)
+
+    def _marker(self, k: int) -> dict[str, Any] | None:
+        """The marker of shard `k` if it is complete and of these rows."""
+        if k not in self._complete:
+            marker = read_json(self.place, marker_name(k))
+            if marker is None or marker.get("waiting") or not self._same_rows(k, marker):
+                return None
+            if not self.place.is_whole(shard_name(k), marker, seen=k in self._seen):
+                return None
+            self._complete[k] = marker
+        return self._complete[k]
 
     def _drop(self) -> None:
         # What is left by a kill in between is still told to be of other rows, or not to be complete: markers go first,
         # keys from the last to the first, and the manifest at the end.
+        names = [name for name in self.place.names() if name.startswith("shard-")]
         for suffix in (".json", ".npy", ".keys"):
-            for path in sorted(self.folder.glob(f"shard-*{suffix}"), reverse=True):
-                path.unlink(missing_ok=True)
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        self._checked.clear()
+            for name in sorted((name for name in names if name.endswith(suffix)), reverse=True):
+                self.place.remove(name)
+        self.place.remove(MANIFEST)
+        self._complete.clear()
+        self._seen.clear()
 
     def _cut(self) -> tuple[list[tuple[int, int]], int | None]:
         """The rows (start, stop) of every shard, and the first row that is not the one that was embedded there."""
@@ -174,7 +246,7 @@ class FeatureStore:
         spans: list[tuple[int, int]] = []
         at = 0
         # The cuts that are there stay, so that a resumed writer computes in the same pieces.
-        while (there := self._stored_keys(len(spans))) is not None:
+        for there in self._stored_keys():
             here = self.keys[at : at + len(there)]
             # A row of zeros stands for one of which only the number is known.
             same = (there[: len(here)] == here).all(axis=1) | ~there[: len(here)].any(axis=1)
@@ -185,39 +257,33 @@ class FeatureStore:
         spans += [(k, min(k + self.shard_rows, len(self.keys))) for k in range(at, len(self.keys), self.shard_rows)]
         return spans, None
 
-    def _stored_keys(self, k: int) -> NDArray[np.uint64] | None:
-        """The keys of the rows of shard `k`, zeros where they are lost or damaged; None if there is no such shard."""
-        path, marker = self._keys_file(k), _read_json(self._marker(k))
-        data = path.read_bytes() if path.is_file() else b""
-        if marker is not None and "keys" in marker and marker["keys"] != _digest(data):
-            return np.zeros((marker["rows"], 2), dtype=np.uint64)
-        return np.frombuffer(data, dtype=np.uint64).reshape(-1, 2) if data and len(data) % 16 == 0 else None
+    def _stored_keys(self) -> Iterator[NDArray[np.uint64]]:
+        """The keys of the rows of each shard that is there, zeros where they are lost or damaged."""
+        names = set(self.place.names())
+        pairs = ((keys_name(k), marker_name(k)) for k in count())
+        there = takewhile(lambda pair: not names.isdisjoint(pair), pairs)
+        read = self.place.read_each(name for pair in there for name in pair)
+        for data, told in zip(read, read, strict=True):
+            marker = as_json(told)
+            if marker is not None and "keys" in marker and marker["keys"] != digest_of(data or b""):
+                yield np.zeros((marker["rows"], 2), dtype=np.uint64)
+            elif data and len(data) % 16 == 0:
+                yield np.frombuffer(data, dtype=np.uint64).reshape(-1, 2)
+            else:
+                return
 
     def _same_rows(self, k: int, marker: Mapping[str, Any]) -> bool:
         if self.keys is None:
             return True
-        if k >= len(self.spans) or not self._keys_file(k).is_file():
+        if k >= len(self.spans):
             return False
         keys = self._keys_of(k)
-        return bool(marker.get("keys") == _digest(keys)) and self._keys_file(k).read_bytes() == keys
+        return bool(marker.get("keys") == digest_of(keys)) and self.place.read(keys_name(k)) == keys
 
     def _keys_of(self, k: int) -> bytes:
         assert self.keys is not None
         start, stop = self.spans[k]
         return np.ascontiguousarray(self.keys[start:stop]).tobytes()
-
-    def _keys_file(self, k: int) -> Path:
-        return self.folder / f"shard-{k:05d}.keys"
-
-    def _shard(self, k: int) -> Path:
-        return shard_path(self.folder, k)
-
-    def _marker(self, k: int) -> Path:
-        return self.folder / f"shard-{k:05d}.json"
-
-    def _write_manifest(self, more: dict[str, Any]) -> None:
-        manifest = {"format": FORMAT, "identity": self.identity, "identity_digest": identity_digest(self.identity)}
-        keep_json(self.folder / MANIFEST, {**manifest, **more})
 
     def _refuse_another(self, there: dict[str, Any]) -> None:
         found = differences(there, self.identity)
@@ -231,116 +297,22 @@ class FeatureStore:
             )
 
 
-def open_store(folder: Path) -> Vectors:
-    """Return the vectors of the finished store in `folder`, whatever its identity, checked against their digests."""
-    return _open(folder, read_manifest(folder), set())
+def open_store(folder: Where) -> Vectors:
+    """Return the vectors of the finished store in `folder`, whatever its identity; see `FeatureStore.open`."""
+    return _open(folder, read_manifest(folder), ())
 
 
-def shard_path(folder: Path, k: int) -> Path:
+def shard_path(folder: Where, k: int) -> Where:
     """Return where shard `k` of a store lies."""
-    return folder / f"shard-{k:05d}.npy"
+    return inside(folder, shard_name(k))
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of the store in `folder`; None if there is none or if another program wrote it."""
-    manifest = _read_json(folder / MANIFEST)
-    if manifest is None or manifest.get("format") != FORMAT:
-        return None
-    identity = manifest.get("identity")
-    if not isinstance(identity, dict) or manifest.get("identity_digest") != identity_digest(identity):
-        raise InputError(f"{folder / MANIFEST} was changed after it was written; remove the folder and run again")
-    return manifest
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
-    """Say in words where two identities differ, by the dotted names of what differs."""
-    theirs, ours = dict(_leaves(there)), dict(_leaves(here))
-    return {
-        key: f"{key}: {_short(theirs, key)} there, {_short(ours, key)} here"
-        for key in sorted(ours.keys() | theirs.keys())
-        if key not in ours or key not in theirs or ours[key] != theirs[key]
-    }
-
-
-def identity_digest(identity: Mapping[str, Any]) -> str:
-    """Return the hex digest of an identity; the order of its keys does not matter."""
-    return blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return the hex digest of the bytes of a file."""
-    digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def replace_array(path: Path, array: NDArray[np.generic]) -> None:
-    """Save an array as `.npy` in row order, in one step: other processes see the old file or the new one."""
-    part = _part(path)
-    with part.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-    part.replace(path)
-
-
-def replace_json(path: Path, value: Any) -> None:
-    """Save a value as JSON in one step."""
-    part = _part(path)
-    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-def keep_json(path: Path, value: Any) -> None:
-    """Save a value as JSON unless it is there already: what is finished may be read-only."""
-    if _read_json(path) != json.loads(json.dumps(value)):
-        replace_json(path, value)
-
-
-def _part(path: Path) -> Path:
-    # A name of its own for every writer, so that two that write one manifest never take each other's file away.
-    return path.with_name(f"{path.name}.{uuid4().hex}.part")
-
-
-def _open(folder: Path, manifest: dict[str, Any] | None, checked: set[int]) -> Vectors:
+def _open(folder: Where, manifest: dict[str, Any] | None, checked: Container[int]) -> Vectors:
     if manifest is None or "shards" not in manifest:
         raise InputError(f"{folder} holds no finished feature store; run the command that writes it again")
-    paths = [shard_path(folder, k) for k in range(len(manifest["shards"]))]
-    for k, (path, marker) in enumerate(zip(paths, manifest["shards"], strict=True)):
-        if k not in checked and not _intact(path, marker):
-            raise InputError(f"{path} is missing or damaged; run again to compute it")
-    return Vectors([np.load(path, mmap_mode="r", allow_pickle=False) for path in paths], name=str(folder))
-
-
-def _intact(path: Path, marker: Mapping[str, Any]) -> bool:
-    return path.is_file() and file_digest(path) == marker.get("digest")
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    return value if isinstance(value, dict) else None
-
-
-def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) for every leaf of nested mappings, and of lists of them."""
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            yield from _leaves(inner, f"{prefix}{key}.")
-        elif isinstance(inner, list) and any(isinstance(each, dict) for each in inner):
-            yield from _leaves({str(k): each for k, each in enumerate(inner)}, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner
-
-
-def _short(values: Mapping[str, Any], key: str) -> str:
-    text = repr(values[key]) if key in values else "absent"
-    return text if len(text) <= 80 else text[:77] + "..."
+    place, markers = shelf(folder), manifest["shards"]
+    if not place.remote:
+        for k, marker in enumerate(markers):
+            if k not in checked and not place.is_whole(shard_name(k), marker):
+                raise InputError(f"{place.at(shard_name(k))} is missing or damaged; run again to compute it")
+    return Vectors(file_shards(folder, markers), name=str(folder))

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.errors import InputError
-from tasksift.represent.store import replace_array, replace_json
+from tasksift.errors import InputError, UnfinishedError
+from tasksift.represent.shelf import Where, shelf
 from tasksift.represent.words import BLOCK_TEXTS, Vocabulary
+from tasksift.shards import open_shard
 
 _NO_LENGTH = 1e-6
 
@@ -78,25 +78,26 @@ class Tfidf:
         """Return what a manifest should say about this model, as JSON."""
         return {"name": "tfidf", **self.parameters, "words": len(self.words), "dim": self.dim, "digest": self.digest}
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``tfidf.json`` and ``tfidf.npy`` into `folder`, made if missing."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_array(folder / "tfidf.npy", self.projection)
+    def save(self, folder: Where) -> None:
+        """Write ``tfidf.json`` and ``tfidf.npy`` into `folder`, a path or a URL as text, made if missing."""
+        place = shelf(folder)
+        place.write_array("tfidf.npy", self.projection)
         # Last, so that a model that is there is whole.
         model = {"digest": self.digest, "parameters": self.parameters, "words": self.words}
-        replace_json(folder / "tfidf.json", model)
+        place.write_json("tfidf.json", model)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Tfidf:
+    def load(cls, folder: Where) -> Tfidf:
         """Read what `save` wrote; an `InputError` if it is missing or was changed since."""
-        folder = Path(folder)
+        place = shelf(folder)
         try:
-            model = json.loads((folder / "tfidf.json").read_bytes())
+            model = json.loads(place.read("tfidf.json") or b"")
             # Mapped, so that processes share it.
-            projection = np.load(folder / "tfidf.npy", mmap_mode="r", allow_pickle=False)
+            projection = open_shard(place.file("tfidf.npy")).array()
             loaded = cls(model["words"], projection, model["parameters"])
             intact = loaded.digest == model["digest"]
+        except UnfinishedError:
+            raise
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} holds no readable TF-IDF model: {error}; fit it again") from error
         if not intact:

@@ -6,7 +6,7 @@ from tasksift.rows.scan import Scanned, iter_examples, iter_texts, scan
 from tasksift.rows.sources import PoolFile, expand, file_format, fingerprint
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
-from tasksift.rows.write import check_out, check_outside, replacing, write_rows, writing
+from tasksift.rows.write import check_local, check_out, check_outside, replacing, write_rows, writing
 
 __all__ = [
     "Batch",
@@ -16,6 +16,7 @@ __all__ = [
     "TextReader",
     "TokenCounter",
     "Turn",
+    "check_local",
     "check_out",
     "check_outside",
     "expand",

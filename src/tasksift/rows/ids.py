@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from binascii import hexlify
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import numpy as np
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasksift.buckets import BUCKET_ROWS, buckets
 from tasksift.errors import InputError
+from tasksift.scratch import chunks, large
 
 Int = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -37,13 +40,15 @@ class ContentDigest:
         return self._hash.hexdigest()
 
 
-def rank_keys(keys: Keys) -> tuple[Int, NDArray[np.int32] | None]:
+def rank_keys(keys: Keys, limit: int = BUCKET_ROWS) -> tuple[Int, NDArray[np.int32] | None]:
     """Rank rows by the ids that `make_ids` gives them, without making one.
 
     Parameters
     ----------
     keys : uint64 (n, 2)
         The 16 bytes of each row's digest, as they lie in memory.
+    limit : int
+        Rows that are sorted at a time, see `tasksift.buckets`.
 
     Returns
     -------
@@ -54,31 +59,23 @@ def rank_keys(keys: Keys) -> tuple[Int, NDArray[np.int32] | None]:
 
     Notes
     -----
-    Time: two seconds for ten million rows. Memory: 24 bytes a row besides the results' 8 to 12; rows that share their
-    first eight bytes with another, hence copies, cost 24 more.
+    Time: two seconds for ten million rows. Memory: some 100 MB for a bucket; the results, of 8 to 12 bytes a row, and
+    24 more meanwhile are scratch (`tasksift.scratch`).
     """
-    n = len(keys)
-    first = _as_number(keys[:, 0])
-    by = np.argsort(first, kind="stable")
-    first = first[by]
-    repeats = first[1:] == first[:-1]
-    del first
-    nth = None
-    if repeats.any():
-        tied = np.flatnonzero(np.append(repeats, False) | np.append(False, repeats))
-        del repeats
-        by[tied], counts = _arrange(keys, by[tied])
-        if counts.any():
-            nth = np.zeros(n, dtype=np.int32)
-            nth[by[tied]] = counts
-            if counts.max() > 9:
-                by[tied] = _by_spelling(by[tied], counts)
-    order = np.empty(n, dtype=np.int64)
-    order[by] = np.arange(n)
+    order = large(len(keys), np.int64)
+    nth: NDArray[np.int32] | None = None
+    at = 0
+    for bucket, some in buckets(keys, _as_number, limit):
+        for rows, counts, place in _copies(bucket) if len(bucket) > limit else [_sorted(bucket, some)]:
+            order[rows] = at + place
+            if counts.any():
+                nth = large(len(keys), np.int32, fill=0) if nth is None else nth
+                nth[rows] = counts
+        at += len(bucket)
     return order, nth
 
 
-def make_ids(keys: Keys, nth: NDArray[np.int32] | None) -> pa.ChunkedArray:
+def make_ids(keys: Keys, nth: NDArray[np.int32] | None, rows: Int | None = None) -> pa.ChunkedArray:
     """Return a unique id for each of some rows of a pool.
 
     The id is the digest in hexadecimal. Of equal rows the first has it alone, the others get ``-1``, ``-2`` ... in the
@@ -87,22 +84,32 @@ def make_ids(keys: Keys, nth: NDArray[np.int32] | None) -> pa.ChunkedArray:
 
     Parameters
     ----------
-    keys, nth : uint64 (k, 2), int32 (k,) or None
-        Digests and numbers of these rows, as in `rank_keys`.
+    keys, nth : uint64 (n, 2), int32 (n,) or None
+        Digests and numbers, as in `rank_keys`.
+    rows : int64 (k,), optional
+        The rows that get ids, by default all.
     """
-    width = 2 * DIGEST_BYTES
-    chunks = []
-    for start in range(0, len(keys), CHUNK_ROWS):
-        some = np.ascontiguousarray(keys[start : start + CHUNK_ROWS])
-        ends = pa.py_buffer(np.arange(0, width * (len(some) + 1), width, dtype=np.int32))
-        ids = pa.StringArray.from_buffers(len(some), ends, pa.py_buffer(hexlify(some.data)))
+    n, width = len(keys) if rows is None else len(rows), 2 * DIGEST_BYTES
+    longest = width if nth is None else width + len(f"-{nth.max(initial=0)}")
+    all_text, all_ends = large(n * longest, np.uint8), large(n + n // CHUNK_ROWS + 1, np.int32)
+    found, at = [], 0
+    for k, start in enumerate(range(0, n, CHUNK_ROWS)):
+        some = slice(start, start + CHUNK_ROWS) if rows is None else rows[start : start + CHUNK_ROWS]
+        part = np.ascontiguousarray(keys[some])
+        equal = pa.py_buffer(np.arange(0, width * (len(part) + 1), width, dtype=np.int32))
+        ids = pa.StringArray.from_buffers(len(part), equal, pa.py_buffer(hexlify(part.data)))
         if nth is not None:
-            count = pa.array(nth[start : start + CHUNK_ROWS])
+            count = pa.array(nth[some])
             dash = pc.if_else(pc.greater(count, 0), "-", "")
-            text = pc.if_else(pc.greater(count, 0), pc.cast(count, pa.string()), "")
-            ids = pc.binary_join_element_wise(ids, dash, text, "")
-        chunks.append(ids)
-    return pa.chunked_array(chunks, pa.string())
+            number = pc.if_else(pc.greater(count, 0), pc.cast(count, pa.string()), "")
+            ids = pc.binary_join_element_wise(ids, dash, number, "")
+        ends = all_ends[start + k : start + k + len(part) + 1]
+        ends[:] = np.frombuffer(ids.buffers()[1], dtype=np.int32, count=len(ends))
+        text = all_text[at : at + ends[-1]]
+        text[:] = np.frombuffer(ids.buffers()[2], dtype=np.uint8, count=len(text))
+        at += len(text)
+        found.append(pa.StringArray.from_buffers(len(part), pa.py_buffer(ends), pa.py_buffer(text)))
+    return pa.chunked_array(found, pa.string())
 
 
 def rank_names(names: pa.ChunkedArray) -> Int:
@@ -154,8 +161,41 @@ def _arrange(keys: Keys, rows: Int) -> tuple[Int, NDArray[np.int32]]:
     return rows, places - np.maximum.accumulate(np.where(begins, places, np.int32(0)))
 
 
-def _by_spelling(rows: Int, nth: NDArray[np.int32]) -> Int:
-    """Sort each run of equal rows as its ids are spelled: -10 before -2."""
-    run = np.cumsum(nth == 0)
-    spelled = nth.astype(f"S{len(str(nth.max()))}")
-    return rows[np.lexsort((spelled, run))]
+def _sorted(rows: Int, keys: Keys) -> tuple[Int, NDArray[np.int32], Int]:
+    """Sort ascending rows by their keys (k, 2), equal ones by position.
+
+    Returns the rows sorted so, how many equal ones come before each, and the places of their ids among all of these.
+    """
+    first = _as_number(keys[:, 0])
+    by = np.argsort(first, kind="stable")
+    first = first[by]
+    repeats = first[1:] == first[:-1]
+    del first
+    counts, place = np.zeros(len(by), dtype=np.int32), np.arange(len(by))
+    if repeats.any():
+        tied = np.flatnonzero(np.append(repeats, False) | np.append(False, repeats))
+        by[tied], counts[tied] = _arrange(keys, by[tied])
+        if counts.max() > 9:
+            begins = np.flatnonzero(counts == 0)
+            sizes = np.diff(begins, append=len(counts))
+            place = np.repeat(begins, sizes) + _spelled(counts, np.repeat(sizes - 1, sizes))
+    return rows[by], counts, place
+
+
+def _copies(rows: Int) -> Iterator[tuple[Int, NDArray[np.int32], Int]]:
+    """As `_sorted`, part by part, for rows whose keys are all equal."""
+    for some in chunks(len(rows)):
+        counts = np.arange(some.start, some.stop, dtype=np.int32)
+        yield rows[some], counts, _spelled(counts, np.int64(len(rows) - 1))
+
+
+def _spelled(counts: NDArray[np.int32], last: Int | np.int64) -> Int:
+    """The place of each of the ids "", "-1", "-2" ... up to `last` where they are sorted as text: -10 before -2."""
+    tens = 10 ** np.arange(11)
+    digits = np.searchsorted(tens, counts, side="right")
+    place = np.minimum(counts, 1).astype(np.int64)
+    for length in range(1, len(str(int(np.max(last, initial=0)))) + 1):
+        # Numbers of this length come before one of another length as they do before its beginning, or its end in zeros.
+        head = counts // tens[np.maximum(digits - length, 0)] * tens[np.maximum(length - digits, 0)]
+        place += np.maximum(np.minimum(head + (digits > length), last + 1) - tens[length - 1], 0)
+    return np.where(counts > 0, place, 0)

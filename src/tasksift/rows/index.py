@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasksift.numbering import gather, numbers
 from tasksift.rows.encode import well_formed
 from tasksift.rows.ids import (
     CHUNK_ROWS,
@@ -29,6 +29,7 @@ from tasksift.rows.scan import Scanned, scan
 from tasksift.rows.sources import PoolFile
 from tasksift.rows.text import TextReader
 from tasksift.rows.tokens import TokenCounter
+from tasksift.scratch import Column, chunks, large
 
 _COLUMNS = {"source": np.int32, "tokens": np.int32, "group": np.int32, "number": np.float64}
 """What an index keeps of every row besides its key."""
@@ -91,12 +92,12 @@ class PoolIndex:
         """The rank of every row in the order of ids, by which all ties break."""
         return self._ranks[0]
 
-    @property
+    @cached_property
     def sources(self) -> Int:
         """The source code of every row, into `source_names`."""
         if self._source_codes is None:
-            return np.zeros(len(self), dtype=np.int64)  # the system gives no memory to zeros that are only read
-        return self._source_codes.astype(np.int64)
+            return np.broadcast_to(np.int64(0), len(self))
+        return gather(self._source_codes, numbers(len(self)), np.int64)
 
     @cached_property
     def source_counts(self) -> Int:
@@ -104,8 +105,8 @@ class PoolIndex:
         if self._source_codes is None:
             return np.array([len(self)])
         counts = np.zeros(len(self.source_names), dtype=np.int64)
-        for start in range(0, len(self), CHUNK_ROWS):
-            counts += np.bincount(self._source_codes[start : start + CHUNK_ROWS], minlength=len(counts))
+        for some in chunks(len(self)):
+            counts += np.bincount(self._source_codes[some], minlength=len(counts))
         return counts
 
     def take(self, rows: Int) -> pa.Table:
@@ -124,14 +125,19 @@ class PoolIndex:
         paths = pa.array([well_formed(path) for path, _ in self.files], pa.string())
         names = pa.array([well_formed(name) for name in self.source_names], pa.string())
         ends = np.cumsum([size for _, size in self.files])
+        # Zeros take no memory as long as they are only read.
         if len(ends) == 1:
             file_codes, file_rows = np.zeros(len(rows), dtype=np.int32), rows
         else:
-            file_codes = np.searchsorted(ends, rows, side="right").astype(np.int32)
-            file_rows = rows - np.append(0, ends)[file_codes]
+            file_codes, file_rows = large(len(rows), np.int32), large(len(rows), np.int64)
+            for some in chunks(len(rows)):
+                file_codes[some] = np.searchsorted(ends, rows[some], side="right")
+                file_rows[some] = rows[some] - np.append(0, ends)[file_codes[some]]
         codes = self._source_codes
-        source_codes = np.zeros(len(rows), dtype=np.int32) if codes is None else codes[rows]
-        tokens = nulls(len(rows), pa.int64()) if self.tokens is None else pa.array(self.tokens[rows], pa.int64())
+        source_codes = np.zeros(len(rows), dtype=np.int32) if codes is None else gather(codes, rows)
+        tokens = nulls(len(rows), pa.int64())
+        if self.tokens is not None:
+            tokens = pa.array(gather(self.tokens, rows, np.int64))
         return pa.table(
             {
                 "id": self._ids(rows),
@@ -165,9 +171,9 @@ class PoolIndex:
         with pq.ParquetFile(path) as file:
             n, names = file.metadata.num_rows, file.schema_arrow.names
             facts = json.loads(file.schema_arrow.metadata[b"index"])
-            numbers = {name: np.empty(n, dtype=kind) for name, kind in _COLUMNS.items() if name in names}
+            numbers = {name: large(n, kind) for name, kind in _COLUMNS.items() if name in names}
             made = pa.types.is_fixed_size_binary(file.schema_arrow.field("key").type)
-            keys = np.empty((n if made else 0, 2), dtype=np.uint64)
+            keys = large((n if made else 0, 2), np.uint64)
             given: list[pa.Array] = []
             at = 0
             for batch in file.iter_batches(CHUNK_ROWS // 16):
@@ -200,8 +206,7 @@ class PoolIndex:
     def _ids(self, rows: Int) -> pa.ChunkedArray:
         if not isinstance(self.keys, np.ndarray):
             return self.keys.take(pa.array(rows))
-        nth = self._ranks[1]
-        return make_ids(self.keys[rows], None if nth is None else nth[rows])
+        return make_ids(self.keys, self._ranks[1], rows)
 
 
 def build_index(
@@ -222,44 +227,83 @@ def build_index(
     InputError
         For whatever the reader cannot read, and for ids of `id_column` that repeat.
     """
-    sources: dict[str, int] = {}
-    # Arrays of the standard library grow in place.
-    source_codes, tokens, digests = array("i"), array("i"), bytearray()
-    user_ids: list[pa.Array] = []
-    groups: dict[str, int] = {}
-    group_codes, numbers = array("i"), array("d")
-    sizes = [0] * len(files)
-    content = ContentDigest()
+    builder = IndexBuilder(
+        files,
+        with_ids=id_column is not None,
+        with_groups=group_column is not None,
+        with_numbers=score_column is not None,
+    )
     for part in scan(
         list(files), reader, counter, id_column=id_column, source_column=source_column, group_column=group_column,
         score_column=score_column,
     ):  # fmt: skip
-        sizes[part.file] += len(part.texts)
-        source_codes.extend(sources.setdefault(name, len(sources)) for name in part.sources)
-        tokens.extend(part.tokens)
-        group_codes.extend(groups.setdefault(name, len(groups)) for name in part.groups or ())
-        numbers.extend(part.numbers or ())
-        some = b"".join(part.digests)
-        content.add(some)
-        if part.user_ids is None:
-            digests += some
-        else:
-            user_ids.append(pa.array(part.user_ids, pa.string()))
+        builder.add(part)
         see(part)
-    names = pa.chunked_array(user_ids, pa.string())
-    if id_column is not None:
-        check_user_ids(names)
-    return PoolIndex(
-        names if id_column is not None else np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
-        content.hex(),
-        [(file.path, size) for file, size in zip(files, sizes, strict=True)],
-        list(sources),
-        np.frombuffer(source_codes, dtype=np.int32) if len(sources) > 1 else None,
-        np.frombuffer(tokens, dtype=np.int32),
-        list(groups),
-        np.frombuffer(group_codes, dtype=np.int32) if group_column is not None else None,
-        np.frombuffer(numbers, dtype=np.float64) if score_column is not None else None,
-    )
+    return builder.done()
+
+
+class IndexBuilder:
+    """Makes the index of a pool from its batches of rows, which are added in the order of the input.
+
+    Parameters
+    ----------
+    files : sequence of PoolFile
+    with_ids, with_groups, with_numbers : bool
+        Whether the batches have the users' own ids, groups and numbers.
+    """
+
+    def __init__(self, files: Sequence[PoolFile], *, with_ids: bool, with_groups: bool, with_numbers: bool) -> None:
+        self._files = [file.path for file in files]
+        self._sizes = [0] * len(files)
+        self._content = ContentDigest()
+        self._sources: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self._source_codes, self._tokens = Column(np.int32), Column(np.int32)
+        self._keys = Column(np.uint64)
+        self._user_ids: list[pa.Array] | None = [] if with_ids else None
+        self._group_codes = Column(np.int32) if with_groups else None
+        self._numbers = Column(np.float64) if with_numbers else None
+
+    def add(self, part: Scanned) -> None:
+        """Take in the next rows of the pool; their texts are not looked at."""
+        sources, groups = self._sources, self._groups
+        self._sizes[part.file] += len(part.digests)
+        self._source_codes.extend([sources.setdefault(name, len(sources)) for name in part.sources])
+        self._tokens.extend(part.tokens)
+        if self._group_codes is not None:
+            self._group_codes.extend([groups.setdefault(name, len(groups)) for name in part.groups or ()])
+        if self._numbers is not None:
+            self._numbers.extend(part.numbers or ())
+        some = b"".join(part.digests)
+        self._content.add(some)
+        if self._user_ids is None:
+            self._keys.extend(some)
+        else:
+            self._user_ids.append(pa.array(part.user_ids, pa.string()))
+
+    def done(self) -> PoolIndex:
+        """Return the index of the rows that were added.
+
+        Raises
+        ------
+        InputError
+            For users' ids that are empty or repeat.
+        """
+        keys: Keys | pa.ChunkedArray = self._keys.done().reshape(-1, 2)
+        if self._user_ids is not None:
+            keys = pa.chunked_array(self._user_ids, pa.string())
+            check_user_ids(keys)
+        return PoolIndex(
+            keys,
+            self._content.hex(),
+            list(zip(self._files, self._sizes, strict=True)),
+            list(self._sources),
+            self._source_codes.done() if len(self._sources) > 1 else None,
+            self._tokens.done(),
+            list(self._groups),
+            None if self._group_codes is None else self._group_codes.done(),
+            None if self._numbers is None else self._numbers.done(),
+        )
 
 
 def index_vectors(keys: Keys, name: str) -> PoolIndex:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasksift.errors import InputError, MissingExtraError
+from tasksift.places import suspecting
 from tasksift.rows.raw import batches, csv_rows, decode, lines, no_rows, whole
 from tasksift.rows.sources import PoolFile, hub_name
 
@@ -55,6 +56,11 @@ def read(file: PoolFile, batch_rows: int = 2048) -> Iterator[Batch]:
         The file cannot be read, holds no rows, or is not what its suffix says; the message names the line (text) or
         row (tables).
     """
+    with suspecting(file.path, file.seen):
+        yield from _read(file, batch_rows)
+
+
+def _read(file: PoolFile, batch_rows: int) -> Iterator[Batch]:
     if file.is_table:
         start = 0
         for batch in batches(file, batch_rows):

@@ -87,46 +87,88 @@ def scan(
         Whatever `read` and `TextReader.read` raise; a named column is missing from a row; an id is empty; a number is
         none; there are no files.
     """
+    check_files(files)
+    for k, file in enumerate(files):
+        sourced = False
+        for batch in read(file, batch_rows):
+            if batch.start == 0:
+                sourced = "source" in batch.records[0]
+            yield scan_batch(
+                k, batch, texts_of(batch, reader), counter, sourced, id_column=id_column, source_column=source_column,
+                group_column=group_column, score_column=score_column,
+            )  # fmt: skip
+
+
+def check_files(files: Sequence[PoolFile]) -> None:
+    """Raise an `InputError` if a pool has no files."""
     if not files:
         raise InputError("the pool has no rows; name at least one file")
-    for k, file in enumerate(files):
-        column = source_column
-        for batch in read(file, batch_rows):
-            if batch.start == 0 and source_column is None and "source" in batch.records[0]:
-                column = "source"
-            texts = _texts(batch, reader)
-            fallback = file.name if source_column is None else "none"
-            if column is None:
-                sources = [file.name] * len(texts)
-            elif source_column is None:
-                sources = [to_string(record.get(column)) or fallback for record in batch.records]
-            else:
-                sources = [value or fallback for value in _column(batch, column, "--source-column")]
-            ids = None if id_column is None else _column(batch, id_column, "--id-column")
-            groups = None
-            if group_column is not None:
-                groups = [value or "none" for value in _column(batch, group_column, "--group-column")]
-            numbers = None if score_column is None else _numbers(batch, score_column)
-            digests, tokens = _digests(batch, sources), counter.count(texts)
-            yield Scanned(k, batch.start, texts, sources, digests, tokens, ids, groups, numbers)
+
+
+def scan_batch(
+    file: int,
+    batch: Batch,
+    texts: list[str],
+    counter: TokenCounter,
+    sourced: bool,
+    *,
+    id_column: str | None = None,
+    source_column: str | None = None,
+    group_column: str | None = None,
+    score_column: str | None = None,
+) -> Scanned:
+    """Return what a batch of rows holds; parameters also as in `scan`.
+
+    Parameters
+    ----------
+    file : int
+        Position of the file in the pool.
+    texts : list of str
+        What `texts_of` gives.
+    sourced : bool
+        Whether the first row of the file has a column ``source``.
+    """
+    sources = sources_of(batch, source_column, sourced)
+    ids = None if id_column is None else _column(batch, id_column, "--id-column")
+    groups = None
+    if group_column is not None:
+        groups = [value or "none" for value in _column(batch, group_column, "--group-column")]
+    numbers = None if score_column is None else _numbers(batch, score_column)
+    digests, tokens = digests_of(batch, sources), counter.count(texts)
+    return Scanned(file, batch.start, texts, sources, digests, tokens, ids, groups, numbers)
 
 
 def iter_texts(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 2048) -> Iterator[list[str]]:
     """Yield the texts of the pool in order, a batch at a time: a second pass that costs less than `scan`."""
     for file in files:
         for batch in read(file, batch_rows):
-            yield _texts(batch, reader)
+            yield texts_of(batch, reader)
 
 
 def iter_examples(files: Sequence[PoolFile], reader: TextReader, batch_rows: int = 512) -> Iterator[list[Example]]:
     """Yield the rows of the pool in order as examples, a batch at a time."""
     for file in files:
         for batch in read(file, batch_rows):
-            yield [reader.example(record, batch.where(i)) for i, record in enumerate(batch.records)]
+            yield examples_of(batch, reader)
 
 
-def _texts(batch: Batch, reader: TextReader) -> list[str]:
+def texts_of(batch: Batch, reader: TextReader) -> list[str]:
+    """Return the text of every row."""
     return [reader.join(*reader.read(record, batch.where(i))) for i, record in enumerate(batch.records)]
+
+
+def examples_of(batch: Batch, reader: TextReader) -> list[Example]:
+    """Return every row as an example."""
+    return [reader.example(record, batch.where(i)) for i, record in enumerate(batch.records)]
+
+
+def sources_of(batch: Batch, source_column: str | None, sourced: bool) -> list[str]:
+    """Return the source of every row; parameters as in `scan_batch`."""
+    if source_column is not None:
+        return [value or "none" for value in _column(batch, source_column, "--source-column")]
+    if not sourced:
+        return [batch.file.name] * len(batch.records)
+    return [to_string(record.get("source")) or batch.file.name for record in batch.records]
 
 
 def _column(batch: Batch, name: str, option: str) -> list[str]:
@@ -150,7 +192,8 @@ def _numbers(batch: Batch, name: str) -> list[float]:
     return numbers
 
 
-def _digests(batch: Batch, sources: list[str]) -> list[bytes]:
+def digests_of(batch: Batch, sources: list[str]) -> list[bytes]:
+    """Return for every row the digest of its content and its source."""
     digests = []
     for i, (record, source) in enumerate(zip(batch.records, sources, strict=True)):
         try:

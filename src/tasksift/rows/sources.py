@@ -1,10 +1,16 @@
-"""Where rows come from: files, folders, globs, Hugging Face names and rows in memory, expanded to one list of files."""
+"""Where rows come from: files, folders and globs, here or by URL, names on the Hugging Face hub and rows in memory.
+
+All of these become one list of files.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +19,17 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from tasksift.errors import InputError
+from tasksift.places import (
+    Info,
+    check_url,
+    find,
+    info,
+    is_url,
+    local_name,
+    look,
+    opened,
+    reaching,
+)
 from tasksift.rows.encode import canonical
 
 Format = Literal["jsonl", "json", "parquet", "arrow", "csv", "hf", "memory"]
@@ -34,27 +51,54 @@ _SPLITS = ("train", "validation", "test")
 _SIDE_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 """What `datasets.Dataset.save_to_disk` puts beside the rows."""
 
+READ_BYTES = 4 * 2**20
+"""What is fetched at a time of a file that is read by URL."""
+
+_ASKING = 16
+"""Files that a storage is asked about at a time."""
+
 
 @dataclass(frozen=True)
 class PoolFile:
-    """One input: a file on disk, a data set on the Hugging Face hub, or rows in memory.
+    """One input: a file on disk or by URL, a data set on the Hugging Face hub, or rows in memory.
 
     Attributes
     ----------
     path : str
-        The path as it was given; ``hf:NAME[:CONFIG][:SPLIT]``; ``<pool>`` for rows in memory.
+        The path or URL as it was given; ``hf:NAME[:CONFIG][:SPLIT]``; ``<pool>`` for rows in memory.
     format : str
         One of ``jsonl``, ``json``, ``parquet``, ``arrow``, ``csv``, ``hf``, ``memory``.
     compression : str or None
         ``gz`` or ``zst``.
     records : sequence of dict, pyarrow.Table or None
         The rows themselves (``memory`` only).
+    seen : Info or None
+        What the storage said of the file when it was found (by URL only); reading another version of it is an error.
     """
 
     path: str
     format: Format
     compression: Compression | None = None
     records: Sequence[Mapping[str, Any]] | pa.Table | None = None
+    seen: Info | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether the file is read by URL."""
+        return self.format not in ("hf", "memory") and is_url(self.path)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether this is a file of this machine."""
+        return self.format not in ("hf", "memory") and not is_url(self.path)
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of the file as it is now; None if it is gone, and for what is no file."""
+        if self.remote:
+            found = look(self.path)
+            return None if found is None else found.size
+        return Path(self.path).stat().st_size if self.on_disk and Path(self.path).is_file() else None
 
     @property
     def name(self) -> str:
@@ -106,15 +150,15 @@ def expand(items: Any, what: str = "pool") -> list[PoolFile]:
     ----------
     items : str, Path, rows in memory, or a sequence of these
         A file; a folder (searched with its subfolders, in sorted order, without hidden files, files of unknown suffix
-        and the side files of `datasets`); a glob; ``hf:NAME[:CONFIG][:SPLIT]``; a list of dicts, a `pyarrow.Table`, a
-        pandas `DataFrame` or a `datasets.Dataset`.
+        and the side files of `datasets`); a glob; the same by URL, see `tasksift.places`;
+        ``hf:NAME[:CONFIG][:SPLIT]``; a list of dicts, a `pyarrow.Table`, a pandas `DataFrame` or a `datasets.Dataset`.
     what : str
         What messages call it.
 
     Raises
     ------
     InputError
-        Nothing was given or found, a suffix is unknown, or a file is named twice.
+        Nothing was given or found, a suffix is unknown, a file is named twice, or a URL holds credentials.
     """
     rows = _in_memory(items, what)
     if rows is not None:
@@ -123,7 +167,8 @@ def expand(items: Any, what: str = "pool") -> list[PoolFile]:
         files = []
         for item in [items] if isinstance(items, str | Path) else items:
             if isinstance(item, str | Path):
-                files.extend(_on_disk(str(item), what))
+                name = local_name(str(item))
+                files.extend(_by_url(name, what) if is_url(name) else _on_disk(name, what))
                 continue
             rows = _in_memory(item, what)
             if rows is None:
@@ -138,9 +183,10 @@ def expand(items: Any, what: str = "pool") -> list[PoolFile]:
 def fingerprint(files: Sequence[PoolFile], *, contents: bool = False) -> str:
     """Return a hex digest of what identifies the input.
 
-    Files count with their absolute path, size and time of change, which costs nothing; with `contents` with their name
-    and bytes, which reads them whole and holds for copies elsewhere. Rows in memory count with their content, data sets
-    on the hub with their name only.
+    Files count with their absolute path, size and time of change, which costs nothing, and by URL with that, their size
+    and the mark that the storage gives their content. With `contents` files count with their name and bytes, which
+    reads them whole and holds for copies elsewhere. Rows in memory count with their content, data sets on the hub with
+    their name only.
 
     Raises
     ------
@@ -163,20 +209,42 @@ def fingerprint(files: Sequence[PoolFile], *, contents: bool = False) -> str:
                         f"{file.path}, row {row}: a value cannot be written as JSON ({_one_line(error)}); change it"
                     ) from None
         elif file.format != "hf":
-            digest.update(_identity(file.path, contents))
+            digest.update(_identity(file, contents))
     return digest.hexdigest()
 
 
-def _identity(name: str, contents: bool) -> bytes:
-    """What a file on disk counts by."""
-    path = Path(name).resolve()
+@contextmanager
+def stored(file: PoolFile, buffer: int = READ_BYTES) -> Iterator[io.BufferedReader]:
+    """Open a file as it is stored, on disk or by URL; then at least `buffer` bytes are fetched at a time.
+
+    Raises
+    ------
+    InputError
+        By URL: the file cannot be reached, or is not the one that was found, or changes while it is read.
+    OSError
+        On disk.
+    """
+    if not file.remote:
+        with Path(file.path).open("rb") as stream:
+            yield stream
+        return
+    with reaching(file.path), opened(file.path, file.seen) as source, io.BufferedReader(source, buffer) as stream:
+        yield stream
+
+
+def _identity(file: PoolFile, contents: bool) -> bytes:
+    """What a file counts by."""
     try:
         if contents:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, hashlib.blake2b).digest()
+            with stored(file) as stream:
+                return hashlib.file_digest(stream, hashlib.blake2b).digest()
+        if file.remote:
+            now = file.seen or info(file.path)
+            return f"{file.path}\0{now.size}\0{now.changed}\0".encode("utf-8", "surrogateescape")
+        path = Path(file.path).resolve()
         stat = path.stat()
     except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from None
+        raise InputError(f"cannot read {file.path}: {error.strerror}") from None
     return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
 
 
@@ -241,6 +309,24 @@ def _on_disk(item: str, what: str) -> Iterator[PoolFile]:
         yield PoolFile(str(p), *kind)
 
 
+def _by_url(item: str, what: str) -> list[PoolFile]:
+    check_url(item, what)
+    urls = find(item)
+    if urls == [item]:
+        if file_format(item) is None:
+            raise InputError(f"{what}: {item} has a suffix that is not known; known are {ACCEPTED}")
+    else:
+        asked, folder = tuple(item.split("/")), item.rstrip("/") + "/"
+        urls = [url for url in urls if file_format(url) and not _hidden(tuple(url.split("/")), asked)]
+        urls = [url for url in urls if Path(url).name not in _SIDE_FILES or not url.startswith(folder)]
+    if not urls:
+        raise InputError(f"{what}: {item} does not exist or holds no file to read; known suffixes are {ACCEPTED}")
+    with ThreadPoolExecutor(_ASKING) as threads:
+        seen = list(threads.map(info, urls))
+    kinds = [file_format(url) for url in urls]
+    return [PoolFile(url, *kind, seen=now) for url, kind, now in zip(urls, kinds, seen, strict=True) if kind]
+
+
 def _hidden(parts: tuple[str, ...], asked: tuple[str, ...] = ()) -> bool:
     """Whether a part of a path begins with a dot and no part of a pattern asks for it, as in a shell."""
     dotted = [pattern for pattern in asked if pattern.startswith(".")]
@@ -252,7 +338,7 @@ def _refuse_repeats(files: list[PoolFile], what: str) -> None:
     for file in files:
         if file.format == "memory":
             continue
-        key = file.path if file.format == "hf" else str(Path(file.path).resolve())
+        key = str(Path(file.path).resolve()) if file.on_disk else file.path
         if key in seen:
             both = file.path if seen[key] == file.path else f"{seen[key]} and {file.path}, one file,"
             raise InputError(f"{what}: {both} given twice; name each file once")

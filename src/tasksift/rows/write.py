@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,15 +27,28 @@ from tasksift.rows.write_table import write_table
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn an `OSError` into an `InputError` that says that `path` cannot be written, and why."""
+    """Turn an `OSError` into an `InputError` that says that `path` cannot be written, and why.
+
+    A path that was a URL is refused at once: as a path it would be a folder called ``s3:``.
+    """
+    if isinstance(path, Path):
+        check_local(path)
     try:
         yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def check_local(out: str | Path) -> None:
+    """Raise an `InputError` if `out` is a URL, or was one before it became a path."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):
+        name = re.sub(r":/+", "://", str(out), count=1)
+        raise InputError(f"cannot write {name}: it is a URL; write to a folder of this machine and copy it there")
+
+
 def check_out(out: str | Path, force: bool = False) -> None:
     """Raise an `InputError` unless `out` can be written: known suffix, writable folder, no file there or `force`."""
+    check_local(out)
     out = Path(out)
     _out_format(out)
     with writing(out):
@@ -48,11 +62,17 @@ def check_out(out: str | Path, force: bool = False) -> None:
             raise InputError(f"cannot write {out}: no permission to write in the folder {out.parent}")
 
 
-def check_outside(folder: Path, pool: Any) -> None:
+def check_outside(folder: str | Path, pool: Any) -> None:
     """Raise an `InputError` if `folder` lies in a folder that is read as a pool, whose next reading would find it."""
+    if isinstance(folder, Path):
+        check_local(folder)
     for item in pool if isinstance(pool, list | tuple) else [pool]:
-        inside = isinstance(item, str | Path) and Path(item).is_dir()
-        if inside and folder.resolve().is_relative_to(Path(item).resolve()):
+        if isinstance(folder, str):  # a URL
+            inside = isinstance(item, str) and f"{folder}/".startswith(item.rstrip("/") + "/")
+        else:
+            inside = isinstance(item, str | Path) and Path(item).is_dir()
+            inside = inside and folder.resolve().is_relative_to(Path(item).resolve())
+        if inside:
             raise InputError(f"cannot write {folder}: it lies in the pool's folder {item}; name a folder elsewhere")
 
 
@@ -86,7 +106,7 @@ def write_rows(files: Sequence[PoolFile], file_index: NDArray[Any], row: NDArray
     if not len(row):
         raise InputError(f"no row was chosen; there is nothing to write to {out}")
     for file in files:
-        if file.format not in ("hf", "memory") and Path(file.path).resolve() == out.resolve():
+        if file.on_disk and Path(file.path).resolve() == out.resolve():
             raise InputError(f"cannot write {out}: it is a file of the pool; name another file")
     span = int(np.max(row)) + 1
     key = np.asarray(file_index, np.int64) * span + np.asarray(row, np.int64)

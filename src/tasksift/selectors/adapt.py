@@ -233,7 +233,7 @@ def _prepare(context: Context, parameters: Mapping[str, Any]) -> Planner:
     names = scorers(options.pop("scorers"), context.score_names)
     columns = np.column_stack([context.column(name) for name in names])
     # Their own precision tells what a constant is.
-    columns = columns.astype(np.result_type(*(shard.dtype for shard in context.scores.shards), np.float32), copy=False)
+    columns = columns.astype(np.result_type(*context.scores.shards.dtypes, np.float32), copy=False)
     ranked = prepare(
         context.pool, columns, names, order=context.order, seed=context.seed, progress=context.progress, **options
     )

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from tasksift.draw.limits import water_fill
 from tasksift.errors import InputError
+from tasksift.numbering import numbers
 from tasksift.plan import Plan
+from tasksift.scratch import large
 from tasksift.selectors.contract import Context, Planner, Selector
 from tasksift.selectors.parameter import Parameter
 
@@ -36,9 +38,9 @@ def fit(n: int, *, budget: int | None = None, sources: NDArray[np.int64] | None 
     """
     if n < 1:
         raise InputError("the pool is empty")
-    rows = np.arange(n)
+    rows = numbers(n)
     if not balanced:
-        return Plan(kind="mass", selector="random", ids=rows, values=np.full(n, 1.0 / n))
+        return Plan(kind="mass", selector="random", ids=rows, values=large(n, np.float64, fill=1.0 / n))
     if budget is None or sources is None:
         raise InputError("balanced random needs a budget and the source of every row")
     if budget > n:

@@ -270,7 +270,7 @@ class Problem:
             "sigma": self.lists.sigma,
             "targets": len(self.lists.targets),
             "distinct_rows": len(self.lists.groups),
-            "densities_computed": int(np.isfinite(self.lists.density).sum()),
+            "densities_computed": self.lists.known(),
         }
 
 

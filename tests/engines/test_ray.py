@@ -1,0 +1,164 @@
+"""The Ray engine on a cluster of this machine: order, retries, what is named when all fails, and what runs ahead."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from ray_jobs import IGNORED, Job, count, falter, load, multiply, square
+
+from tasksift import __version__
+from tasksift.engines.current import current, spread, using
+from tasksift.engines.ray_worker import Home, unseen
+from tasksift.errors import InputError, UnfinishedError
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings(*IGNORED)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASKSIFT_WORKERS", "2")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # workers import this folder's modules
+        with using("ray") as ray:
+            yield ray
+
+
+def test_parts_come_in_order_and_are_those_of_this_process(engine):
+    found = list(engine.spread(square, (7,), range(40)))
+    assert found == [square(7, k) for k in range(40)]
+    assert list(engine.spread(square, (7,), [5])) == [32]
+    assert list(engine.spread(square, (7,), [])) == []
+    assert engine.report()["total"]["parts"] >= 40
+    assert engine.report()["spilled_bytes"] == 0
+
+
+def test_parts_are_read_a_few_ahead(engine):
+    begun = []
+    parts = (begun.append(k) or k for k in range(100))
+    found = engine.spread(square, (0,), parts)
+    assert [next(found) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert len(begun) <= 5 + 2 * engine.cores
+    found.close()
+
+
+@pytest.mark.parametrize("how", ["die", "raise"])
+def test_a_part_that_fails_twice_is_tried_again(engine, tmp_path, how):
+    assert list(engine.spread(falter, (tmp_path, 2, how), range(6))) == list(range(6))
+    assert count(tmp_path, "tries") == 3
+    assert sum("part 3 of falter" in each for each in engine.report()["retried"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("die", "its worker or machine was lost"), ("raise", "OSError: the disk is gone")]
+)
+def test_a_part_that_fails_three_times_is_named(engine, tmp_path, how, words):
+    done = []
+    with pytest.raises(UnfinishedError, match=f"part 3 of falter failed 3 times, the last time because .*{words}"):
+        done.extend(engine.spread(falter, (tmp_path, 9, how), range(6)))
+    assert count(tmp_path, "tries") == 3
+
+
+def test_what_is_wrong_with_the_data_is_said_at_once(engine, tmp_path):
+    with pytest.raises(InputError, match=r"^row 3 is bad; mend it$"):
+        list(engine.spread(falter, (tmp_path, 9, "refuse"), range(6)))
+    assert count(tmp_path, "tries") == 1
+
+
+def test_a_state_is_loaded_once_in_each_worker(engine, tmp_path):
+    assert list(engine.stream(multiply, partial(load, tmp_path), range(20), gpu=True)) == [10 * k for k in range(20)]
+    assert 1 <= count(tmp_path, "loads") <= 2 * engine.cores
+
+
+def test_shards_are_made_by_actors_that_load_once(engine, tmp_path):
+    before = engine.report()["total"]
+    done = list(engine.fill(Job(tmp_path), range(8)))
+    assert sorted(each.shard for each in done) == list(range(8))
+    assert all((tmp_path / f"shard-{k}").read_text() == "10" for k in range(8))
+    assert 1 <= count(tmp_path, "loads") <= engine.cores
+    after = engine.report()["total"]
+    gained = {name: after[name] - before.get(name, 0) for name in ("rows", "bytes", "parts", "dropped: no text")}
+    assert gained == {"rows": 80, "bytes": 80, "parts": 8, "dropped: no text": 8}
+
+
+@pytest.mark.parametrize("unit", [3, 6])
+def test_shards_that_fail_twice_change_nothing(engine, tmp_path, unit):
+    """Whether writers read for themselves or, as some units are long, readers for them."""
+    done = list(engine.fill(Job(tmp_path, {1: "read", 4: "die", 6: "raise"}, 2, unit=unit), range(8)))
+    assert sorted(each.shard for each in done) == list(range(8))
+    assert [count(tmp_path, f"tries-{shard}") for shard in (1, 4, 6)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("fail", "words"), [("read", "OSError: the file is gone"), ("die", "its worker ended")])
+def test_a_shard_that_fails_three_times_is_named_and_the_others_stay(engine, tmp_path, fail, words):
+    done = []
+
+    def fill():
+        done.extend(each.shard for each in engine.fill(Job(tmp_path, {4: fail}, 9), range(8)))
+
+    with pytest.raises(UnfinishedError, match=f"^shard 4 failed 3 times, the last time because .*{words}"):
+        fill()
+    assert count(tmp_path, "tries-4") == 3
+    assert all((tmp_path / f"shard-{k}").exists() for k in (0, 1, 2, 3))
+    assert not (tmp_path / "shard-4").exists()
+
+
+def test_a_bad_line_ends_the_run_at_once(engine, tmp_path):
+    with pytest.raises(InputError, match=r"^line 41 is bad; mend it$"):
+        list(engine.fill(Job(tmp_path, {4: "refuse"}), range(8)))
+
+
+def test_readers_wait_for_slow_writers(engine, tmp_path, monkeypatch):
+    from tasksift.engines import ray as module
+
+    monkeypatch.setattr(module, "IN_FLIGHT_BYTES", 4 * 2**20)
+    rows = 2**17  # of ten such rows a shard has more than a megabyte
+    list(engine.fill(Job(tmp_path, unit=40, row=rows, pause=0.05), range(40)))
+    ahead = max(int(path.name.removeprefix("ahead-")) for path in tmp_path.glob("ahead-*"))
+    assert ahead < 20, "readers must not run far ahead of the writers"
+    assert engine.report()["spilled_bytes"] == 0
+
+
+def test_engines_by_name():
+    with using("local") as engine:
+        assert engine is None
+        assert current() is None
+        assert list(spread(square, (1,), range(3))) == [1, 2, 5]
+    with pytest.raises(InputError, match="--engine 'spark' does not exist; use one of local, ray"), using("spark"):
+        pass
+    with pytest.raises(InputError, match="--ray-address a:1 is for --engine ray"), using("local", "a:1"):
+        pass
+
+
+def test_what_a_machine_must_have(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKSIFT_WORKERS", "2")  # a worker changes it
+    engine.require([str(tmp_path)])
+    home = Home(__version__, str(Path.cwd()))
+    assert unseen(home, [str(tmp_path)]) == ""
+    assert re.match(
+        ".*none cannot be seen by .*, of the cluster; put it on storage", unseen(home, [f"{tmp_path}/none"])
+    )
+    assert "install the same on all machines" in unseen(replace(home, version="0"), [])
+
+
+def test_no_cluster_at_the_address():
+    code = """
+        from tasksift.cli import main
+        import sys
+        sys.argv = ["tasksift", "select", "none.jsonl", "-t", "x", "-b", "1", "-o", "out.jsonl", "--engine", "ray",
+                    "--ray-address", "127.0.0.1:1"]
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--ray-address 127.0.0.1:1: no Ray cluster answers there" in done.stderr
+    assert "Traceback" not in done.stderr
