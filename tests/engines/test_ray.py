@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -115,6 +117,17 @@ def test_a_shard_that_fails_three_times_is_named_and_the_others_stay(engine, tmp
 def test_a_bad_line_ends_the_run_at_once(engine, tmp_path):
     with pytest.raises(InputError, match=r"^line 41 is bad; mend it$"):
         list(engine.fill(Job(tmp_path, {4: "refuse"}), range(8)))
+
+
+def test_no_thread_goes_on_when_a_run_has_ended_early(engine, tmp_path):
+    """One that asks Ray for something after the cluster has gone ends this process."""
+    before = set(threading.enumerate())
+    with closing(engine.fill(Job(tmp_path), range(8))) as made:
+        next(made)
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in started:
+        thread.join(5)
+    assert [thread.name for thread in started if thread.is_alive()] == []
 
 
 def test_readers_wait_for_slow_writers(engine, tmp_path, monkeypatch):

@@ -69,7 +69,10 @@ WARM = 64
 """Workers that are started ahead of their first part, at most."""
 
 ANSWER_SECONDS = 10.0
-"""How long the machine of an address may take to answer."""
+"""How long the machine of an address may take to answer, and a thread of `ray.data` to end."""
+
+THREADS = ("StreamingExecutor", "ray-data-metadata-prefetch")
+"""How the names of threads begin in which `ray.data` works for this process."""
 
 
 class RayEngine:
@@ -115,10 +118,10 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._kept.clear()
         self._warm.clear()
+        for thread in threading.enumerate():  # one that asks Ray for something after its end ends this process
+            if thread.name.startswith(THREADS):
+                thread.join(ANSWER_SECONDS)
         if self._ours:
-            for thread in threading.enumerate():  # of `ray.data`; one that outlives the cluster ends this process
-                if thread.name.startswith("StreamingExecutor"):
-                    thread.join(ANSWER_SECONDS)
             load_ray().shutdown()
 
     def spread(
@@ -263,6 +266,7 @@ class RayEngine:
         """One pass of `ray.data` over the shards that are left: each with a `Done` or a `Failure`."""
         import ray.data
         from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions, ExecutionResources, TaskPoolStrategy
+        from ray.data.block import BlockAccessor
 
         units = job.units(left)
         gpu = int(job.gpu and self.gpus > 0)
@@ -294,9 +298,10 @@ class RayEngine:
                     min_size=1, initial_size=most, max_size=most, max_tasks_in_flight_per_actor=AHEAD
                 ),
             )
-            with closing(iter(made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"))) as batches:
-                for batch in batches:
-                    yield from (box.value for box in batch["item"])
+            # Without the threads of `iter_batches`, which go on after it is closed, and so after the cluster is gone.
+            for bundle in made.iter_internal_ref_bundles():
+                for block in ray.get(bundle.block_refs):
+                    yield from (row["item"].value for row in BlockAccessor.for_block(block).iter_rows(True))
 
     def _answer(self, what: str, failure: Failure, tried: int) -> None:
         """Raise what the user can mend, and what failed too often; note the rest, which is tried again."""
