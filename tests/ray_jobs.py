@@ -32,6 +32,10 @@ def square(offset, number):
     return number * number + offset
 
 
+def pause(seconds):
+    time.sleep(seconds)
+
+
 def falter(folder, times, how, number):
     """Fail on number 3, so many times."""
     if number == 3 and note(folder, "tries") <= times:
@@ -78,7 +82,7 @@ class Job:
             if self.fail.get(shard) == "refuse":
                 raise InputError("line 41 is bad; mend it")
             note(self.folder, "read")
-            yield shard, [b"x" * self.row] * 10
+            yield shard, [bytes([k]) * self.row for k in range(10)]  # a pickle holds equal ones once
 
     def load(self):
         note(self.folder, "loads")

@@ -14,6 +14,7 @@ import yaml
 
 from tasksift.cli import app
 from tasksift.engines import ray as engine
+from tasksift.engines.ray_cluster import STORE_BYTES
 from tasksift.engines.ray_worker import ATTEMPTS
 from tasksift.represent.store import SHARD_BYTES
 from tasksift.rows.slices import SLICE_BYTES
@@ -115,7 +116,7 @@ def test_the_report_has_the_keys_that_the_engine_writes():
     [
         ("At most {} parts for each core", engine.AHEAD),
         ("take {} MiB of the cluster's", engine.IN_FLIGHT_BYTES // 2**20),
-        ("that the run starts has {} GiB", engine.STORE_BYTES // 2**30),
+        ("that the run starts has {} GiB", STORE_BYTES // 2**30),
         ("failed {} times, the last time", ATTEMPTS),
         ("tasks: {} MiB of a `.jsonl`", SLICE_BYTES // 2**20),
         ("one shard of vectors ({} MB at most)", round(SHARD_BYTES / 2**20)),

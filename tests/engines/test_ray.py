@@ -8,20 +8,21 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from ray_jobs import IGNORED, Job, count, falter, load, multiply, square
+from ray_jobs import IGNORED, Job, count, falter, load, multiply, pause, square
 
 from tasksift import __version__
 from tasksift.engines.current import current, spread, using
-from tasksift.engines.ray_worker import Home, unseen
+from tasksift.engines.ray_worker import Home, Ledger, unseen
 from tasksift.errors import InputError, UnfinishedError
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(*IGNORED)
 
 
@@ -120,25 +121,56 @@ def test_a_bad_line_ends_the_run_at_once(engine, tmp_path):
 
 
 def test_no_thread_goes_on_when_a_run_has_ended_early(engine, tmp_path):
-    """One that asks Ray for something after the cluster has gone ends this process."""
+    """One that asks Ray for something after the cluster has gone ends this process; a prefetcher only waits."""
     before = set(threading.enumerate())
     with closing(engine.fill(Job(tmp_path), range(8))) as made:
         next(made)
-    started = [thread for thread in threading.enumerate() if thread not in before]
-    for thread in started:
-        thread.join(5)
-    assert [thread.name for thread in started if thread.is_alive()] == []
+    assert {thread.name for thread in threading.enumerate() if thread not in before} <= {"Prefetcher"}
 
 
-def test_readers_wait_for_slow_writers(engine, tmp_path, monkeypatch):
+def test_writers_of_a_run_that_ended_early_leave_their_cores(engine, tmp_path):
+    for k in range(3):
+        (tmp_path / str(k)).mkdir()
+        with closing(engine.fill(Job(tmp_path / str(k)), range(8))) as made:
+            next(made)
+    for _ in range(100):
+        if ray.available_resources().get("CPU", 0) == engine.cores:
+            break
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == engine.cores
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_readers_wait_for_slow_writers(engine, tmp_path, monkeypatch, late):
+    """Also for those that find no core for a while."""
     from tasksift.engines import ray as module
 
     monkeypatch.setattr(module, "IN_FLIGHT_BYTES", 4 * 2**20)
-    rows = 2**17  # of ten such rows a shard has more than a megabyte
+    rows = 2**17  # of ten such rows a shard has more than a megabyte, so that three may wait
+    if late:
+        busy = [ray.remote(num_cpus=0.95)(pause).remote(6) for _ in range(engine.cores)]
     list(engine.fill(Job(tmp_path, unit=40, row=rows, pause=0.05), range(40)))
+    if late:
+        ray.get(busy)
     ahead = max(int(path.name.removeprefix("ahead-")) for path in tmp_path.glob("ahead-*"))
-    assert ahead < 20, "readers must not run far ahead of the writers"
+    # Beside those that wait, one is read and each writer has one.
+    assert ahead <= 3 + 1 + engine.cores, "readers must not run ahead of the writers"
     assert engine.report()["spilled_bytes"] == 0
+
+
+@pytest.mark.parametrize("known", ["waiting", "begun"])
+def test_what_is_read_again_does_not_wait(known):
+    ledger = Ledger(10)
+    assert ledger.admit(0, 8)
+    if known == "begun":
+        assert ledger.begin(0, "a worker") == (0, "")
+        assert ledger.admit(1, 8)
+    assert not ledger.admit(2, 8)
+    assert ledger.admit(0, 8)
+    assert not ledger.admit(2, 8)
+    ledger.renew()
+    assert ledger.admit(2, 80), "alone, a shard has room, however large"
+    assert not ledger.admit(3, 1)
 
 
 def test_engines_by_name():

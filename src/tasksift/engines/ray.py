@@ -10,13 +10,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import socket
-import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +22,8 @@ from typing import Any, TypeVar
 from threadpoolctl import threadpool_limits
 
 from tasksift import __version__
-from tasksift.engines import worker_count
 from tasksift.engines.current import Done, ShardJob
+from tasksift.engines.ray_cluster import connect, spilled_bytes, threads_ended
 from tasksift.engines.ray_worker import (
     ATTEMPTS,
     Box,
@@ -49,11 +47,8 @@ AHEAD = 2
 """Parts under way for each core: one that it works on and one that waits."""
 
 IN_FLIGHT_BYTES = 2**28
-"""Rows that were read and not yet embedded take about so many bytes of the cluster's object stores at most; readers
-wait meanwhile. Where that is less than a shard, one is under way."""
-
-STORE_BYTES = 2**31
-"""The object store of a cluster that is started here takes at most so many bytes of shared memory."""
+"""Rows that were read and wait to be embedded take so many bytes of the cluster's object stores at most, and at most
+a quarter of the smallest store; readers wait meanwhile. A shard that is larger than that waits alone."""
 
 TOGETHER = 4
 """Shards of a unit, at most, that a worker reads for itself."""
@@ -61,18 +56,8 @@ TOGETHER = 4
 READER_CPU, WRITER_CPU = 0.01, 0.9
 """Readers wait for files, and leave the cores to those who compute: on one core there is room for both."""
 
-
-TOKEN = Path("~/.ray/auth_token")
-"""Where Ray keeps what a cluster of this user asks for."""
-
 WARM = 64
 """Workers that are started ahead of their first part, at most."""
-
-ANSWER_SECONDS = 10.0
-"""How long the machine of an address may take to answer, and a thread of `ray.data` to end."""
-
-THREADS = ("StreamingExecutor", "ray-data-metadata-prefetch")
-"""How the names of threads begin in which `ray.data` works for this process."""
 
 
 class RayEngine:
@@ -94,20 +79,15 @@ class RayEngine:
         self.address = address
 
     def __enter__(self) -> RayEngine:
-        # Clusters of this user ask for it; Ray looks when it is imported, and not again.
-        if "ray" not in sys.modules and TOKEN.expanduser().exists():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        self._ours = connect(self.address)
         ray = load_ray()
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            _connect(self.address)
         self.cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
         self.gpus = int(ray.cluster_resources().get("GPU", 0))
         self._here = ray.get_runtime_context().get_node_id()
         self._home = Home(__version__, str(Path.cwd()))
         self._kept: dict[int, Any] = {}
         self._workers: dict[str, dict[str, Any]] = {}
-        self._spilled = _spilled_bytes(self._here)
+        self._spilled = spilled_bytes(self._here)
         self._retried: list[str] = []
         self._tokens = count()
         # Both take seconds, in which this process has other things to do.
@@ -118,9 +98,6 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self._kept.clear()
         self._warm.clear()
-        for thread in threading.enumerate():  # one that asks Ray for something after its end ends this process
-            if thread.name.startswith(THREADS):
-                thread.join(ANSWER_SECONDS)
         if self._ours:
             load_ray().shutdown()
 
@@ -179,7 +156,7 @@ class RayEngine:
         """
         ray = load_ray()
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(self._here, soft=False)
-        ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=beside).remote()
+        ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=beside).remote(_room())
         missing, rounds = dict.fromkeys(left), 0
         try:
             while missing:
@@ -222,7 +199,7 @@ class RayEngine:
     def report(self) -> dict[str, Any]:
         """Return what was done where: each worker's rows, bytes, seconds, parts and drops; what was tried again."""
         total: dict[str, Any] = {}
-        spilled = _spilled_bytes(self._here)
+        spilled = spilled_bytes(self._here)
         for each in self._workers.values():
             _add(total, each)
         return {
@@ -265,8 +242,7 @@ class RayEngine:
     def _round(self, job: ShardJob, left: list[int], ledger: Any) -> Generator[tuple[int, Any], None, None]:
         """One pass of `ray.data` over the shards that are left: each with a `Done` or a `Failure`."""
         import ray.data
-        from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions, ExecutionResources, TaskPoolStrategy
-        from ray.data.block import BlockAccessor
+        from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
         units = job.units(left)
         gpu = int(job.gpu and self.gpus > 0)
@@ -275,9 +251,8 @@ class RayEngine:
         apart = gpu > 0 or any(len(unit.numbers) > TOGETHER for unit in units)
         if not apart and len(units) < AHEAD * TOGETHER * most:
             units = [unit for shard in left for unit in job.units([shard])]
-        options = ExecutionOptions(resource_limits=ExecutionResources.for_limits(object_store_memory=IN_FLIGHT_BYTES))
+        ray.get(ledger.renew.remote())
         context = DataContext.get_current().copy()
-        context.execution_options = options
         context.target_max_block_size = 1  # every shard is a block, so that any worker may take it
         context.enable_progress_bars = context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is answered here
@@ -298,10 +273,10 @@ class RayEngine:
                     min_size=1, initial_size=most, max_size=most, max_tasks_in_flight_per_actor=AHEAD
                 ),
             )
-            # Without the threads of `iter_batches`, which go on after it is closed, and so after the cluster is gone.
-            for bundle in made.iter_internal_ref_bundles():
-                for block in ray.get(bundle.block_refs):
-                    yield from (row["item"].value for row in BlockAccessor.for_block(block).iter_rows(True))
+            batches = iter(made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"))
+            with threads_ended(), closing(batches):
+                for batch in batches:
+                    yield from (box.value for box in batch["item"])
 
     def _answer(self, what: str, failure: Failure, tried: int) -> None:
         """Raise what the user can mend, and what failed too often; note the rest, which is tried again."""
@@ -325,65 +300,8 @@ def _add(total: dict[str, Any], counts: dict[str, Any]) -> None:
         total[name] = round(total.get(name, 0) + value, 6)
 
 
-def _spilled_bytes(node: str) -> int | None:
-    """How much the cluster has moved from its object stores to disk, as this node knows; None if nobody says."""
-    import grpc
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
-    ray = load_ray()
-    here = next(each for each in ray.nodes() if each["NodeID"] == node)
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    try:  # there is no public function for it
-        reply = get_memory_info_reply(state, here["NodeManagerAddress"], here["NodeManagerPort"])
-    except grpc.RpcError:
-        return None
-    return int(reply.store_stats.spilled_bytes_total)
-
-
-def _connect(address: str | None) -> None:
-    ray = load_ray()
-    # What goes wrong in a worker is answered here.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    address = address or os.environ.get("RAY_ADDRESS")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address in (None, "local"):
-        more: dict[str, Any] = {"num_cpus": worker_count(), "object_store_memory": STORE_BYTES}
-        with _muted():
-            ray.init("local", include_dashboard=False, **more, **quiet)
-        return
-    if address.startswith("ray://"):
-        raise InputError(
-            f"--ray-address {address}: run the command on a machine of the cluster, by ray job submit for example, and "
-            "give auto"
-        )
-    try:
-        host, _, port = address.rpartition(":")
-        if host:  # Ray itself tries for minutes
-            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
-        with _muted():
-            ray.init(address, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"--ray-address {address}: no Ray cluster answers there ({detail}); start one with ray start --head, or "
-            "leave the option out to use the cores of this machine"
-        ) from None
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Let nothing through to standard error, to which Ray's own libraries write when they start."""
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is none
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _room() -> int:
+    """How many bytes of rows may wait in object stores; all may lie on one machine."""
+    nodes = load_ray().nodes()
+    stores = [int(node["Resources"].get("object_store_memory", 0)) for node in nodes if node["Alive"]]
+    return min([IN_FLIGHT_BYTES, *(store // 4 for store in stores if store)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import time
 from collections import deque
@@ -22,6 +23,9 @@ from tasksift.errors import InputError, MissingExtraError, UnfinishedError
 
 ATTEMPTS = 3
 """How often something is tried before the run stops."""
+
+WAIT_SECONDS = 0.1
+"""How long a reader waits before it asks again whether there is room for what it has read."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,34 @@ class Box:
 
 
 class Ledger:
-    """An actor beside the driver, which outlives workers: how often each shard was begun, and where the last time."""
+    """An actor beside the driver, which outlives workers: how often each shard was begun, and where the last time.
 
-    def __init__(self) -> None:
+    It also decides when rows that were read may be handed over. `ray.data` bounds what is under way as well, but lets
+    readers go on while no writer has come up, and so, before a slow start, through the whole pool.
+    """
+
+    def __init__(self, room: int) -> None:
         self._tries: dict[int, tuple[int, str]] = {}
+        self._room = room
+        self._waiting: dict[int, int] = {}
+
+    def renew(self) -> None:
+        """Forget what was handed over: another round of reading begins."""
+        self._waiting.clear()
+
+    def admit(self, shard: int, nbytes: int) -> bool:
+        """Whether the rows of a shard may be handed over now; if so, they take up room until a writer begins them."""
+        # What is read again, for it was lost, waits for nobody: those who wait for it would wait for ever.
+        if shard in self._tries or shard in self._waiting:
+            return True
+        if self._waiting and sum(self._waiting.values()) + nbytes > self._room:
+            return False
+        self._waiting[shard] = nbytes
+        return True
 
     def begin(self, shard: int, worker: str) -> tuple[int, str]:
         """Count one more try, if there may be one; return how many there were before it, and where the last one was."""
+        self._waiting.pop(shard, None)
         before = self._tries.get(shard, (0, ""))
         if before[0] < ATTEMPTS:
             self._tries[shard] = before[0] + 1, worker
@@ -83,10 +108,14 @@ class Reader:
         self.home, self.job, self.ledger = home, job, ledger
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield (shard, rows) or (shard, failure) for the shards of each unit."""
+        """Yield (shard, rows) or (shard, failure) for the shards of each unit, when the ledger has room for it."""
+        ray = load_ray()
         for box in batch["item"]:
-            for each in self.shards(box.value):
-                yield {"item": boxes(each)}
+            for shard, rows in self.shards(box.value):
+                nbytes = 0 if isinstance(rows, Failure) else len(pickle.dumps(rows, pickle.HIGHEST_PROTOCOL))
+                while nbytes and not ray.get(self.ledger.admit.remote(shard, nbytes)):
+                    time.sleep(WAIT_SECONDS)
+                yield {"item": boxes((shard, rows))}
 
     def shards(self, unit: Any) -> Iterator[tuple[int, Any]]:
         """Yield each shard of a unit with its rows, or the one that cannot be read with the failure."""
