@@ -242,7 +242,7 @@ class RayEngine:
     def _round(self, job: ShardJob, left: list[int], ledger: Any) -> Generator[tuple[int, Any], None, None]:
         """One pass of `ray.data` over the shards that are left: each with a `Done` or a `Failure`."""
         import ray.data
-        from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
         units = job.units(left)
         gpu = int(job.gpu and self.gpus > 0)
@@ -252,31 +252,29 @@ class RayEngine:
         if not apart and len(units) < AHEAD * TOGETHER * most:
             units = [unit for shard in left for unit in job.units([shard])]
         ray.get(ledger.renew.remote())
-        context = DataContext.get_current().copy()
-        context.target_max_block_size = 1  # every shard is a block, so that any worker may take it
-        context.enable_progress_bars = context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is answered here
         shared = self._home, ray.put(job), ledger
-        with DataContext.current(context):
-            made = ray.data.from_items([{"item": Box(unit)} for unit in units], override_num_blocks=len(units))
-            if apart:
-                readers = TaskPoolStrategy(min(len(units), self.cores))
-                made = made.map_batches(Reader(*shared).__call__, batch_size=1, num_cpus=READER_CPU, compute=readers)
-            made = made.map_batches(
-                Writer,
-                fn_constructor_args=shared,
-                batch_size=1,
-                num_cpus=WRITER_CPU,
-                num_gpus=gpu,
-                # One is enough where machines are lost.
-                compute=ActorPoolStrategy(
-                    min_size=1, initial_size=most, max_size=most, max_tasks_in_flight_per_actor=AHEAD
-                ),
-            )
-            batches = iter(made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"))
-            with threads_ended(), closing(batches):
-                for batch in batches:
-                    yield from (box.value for box in batch["item"])
+        made = ray.data.from_items([{"item": Box(unit)} for unit in units], override_num_blocks=len(units))
+        made.context.target_max_block_size = 1  # every shard is a block, so that any worker may take it
+        made.context.enable_progress_bars = made.context.print_on_execution_start = False
+        if apart:
+            readers = TaskPoolStrategy(min(len(units), self.cores))
+            made = made.map_batches(Reader(*shared).__call__, batch_size=1, num_cpus=READER_CPU, compute=readers)
+        made = made.map_batches(
+            Writer,
+            fn_constructor_args=shared,
+            batch_size=1,
+            num_cpus=WRITER_CPU,
+            num_gpus=gpu,
+            # One is enough where machines are lost.
+            compute=ActorPoolStrategy(
+                min_size=1, initial_size=most, max_size=most, max_tasks_in_flight_per_actor=AHEAD
+            ),
+        )
+        batches = iter(made.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"))
+        with threads_ended(), closing(batches):
+            for batch in batches:
+                yield from (box.value for box in batch["item"])
 
     def _answer(self, what: str, failure: Failure, tried: int) -> None:
         """Raise what the user can mend, and what failed too often; note the rest, which is tried again."""

@@ -26,7 +26,7 @@ ANSWER_SECONDS = 10.0
 """How long the machine of an address may take to answer, and a thread of `ray.data` to end."""
 
 THREADS = ("StreamingExecutor", "ray-data-metadata-prefetch", "iter_threaded", "map_tp_")
-"""How names of threads begin in which `ray.data` works for this process, from 2.51 to 2.60; another one only waits."""
+"""How names of threads begin in which `ray.data` works for this process, from 2.55 to 2.60; another one only waits."""
 
 
 def spilled_bytes(node: str) -> int | None:
