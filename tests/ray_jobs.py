@@ -72,6 +72,7 @@ class Job:
     row: int = 1
     pause: float = 0.0
     gpu: bool = False
+    heavy: bool = True
 
     def units(self, left):
         return [Unit(tuple(left[at : at + self.unit])) for at in range(0, len(left), self.unit)]

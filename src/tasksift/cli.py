@@ -178,7 +178,6 @@ def select(
         "score_model": score_model, "decontaminate": decontaminate, "test": test, "dedup": dedup, **features,
     }  # fmt: skip
     with _answering():
-        from tasksift.pipeline import run
         from tasksift.presets import get_preset
         from tasksift.represent.opening import READING
 
@@ -201,6 +200,8 @@ def select(
         progress, say = _voices(quiet)
         asked = RunConfig.create(**{**base, **chosen})
         with computing(engine, ray_address):
+            from tasksift.pipeline import run  # while a cluster gets ready
+
             selection = run(asked, out=out, force=force, progress=progress, say=say)
         if as_json:
             typer.echo(json.dumps(selection.manifest, ensure_ascii=False))
@@ -234,8 +235,6 @@ def embed(
     tasksift embed pool.parquet --representation encoder --model all-MiniLM-L6-v2 --out features/
     """
     with _answering():
-        from tasksift.embedding import embed
-
         if out is None:
             raise InputError("there is no --out: name the folder to write, such as --out features")
         progress, say = _voices(quiet)
@@ -246,6 +245,8 @@ def embed(
             **features,
         }
         with computing(engine, ray_address):
+            from tasksift.embedding import embed  # while a cluster gets ready
+
             done = embed(pool, out, force=force, progress=progress, say=say, **options)
         if as_json:
             typer.echo(json.dumps(done.manifest, ensure_ascii=False))

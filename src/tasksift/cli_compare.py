@@ -98,9 +98,6 @@ def add_compare(
             "task_names": None if task_names is None else [name.strip() for name in task_names.split(",")],
         }  # fmt: skip
         with answering():
-            from tasksift.evaluate.compare import run
-            from tasksift.evaluate.summary_text import text_table
-
             if out is None:
                 raise InputError("there is no --out: name the folder to write, such as --out comparison")
             base = CompareConfig.load(config).model_dump() if config is not None else {}
@@ -108,6 +105,9 @@ def add_compare(
             asked = CompareConfig.create(**{**base, **chosen})
             progress, say = voices(quiet)
             with computing(engine, ray_address):
+                from tasksift.evaluate.compare import run  # while a cluster gets ready
+                from tasksift.evaluate.summary_text import text_table
+
                 done = run(asked, out=out, force=force, progress=progress, say=say)
             if as_json:
                 typer.echo(json.dumps(done.summary, ensure_ascii=False))

@@ -82,9 +82,11 @@ def test_a_state_is_loaded_once_in_each_worker(engine, tmp_path):
     assert 1 <= count(tmp_path, "loads") <= 2 * engine.cores
 
 
-def test_shards_are_made_by_actors_that_load_once(engine, tmp_path):
+@pytest.mark.parametrize("heavy", [True, False])
+def test_shards_are_made_by_workers_that_load_once(engine, tmp_path, heavy):
+    """Actors, or tasks where what is loaded is light."""
     before = engine.report()["total"]
-    done = list(engine.fill(Job(tmp_path), range(8)))
+    done = list(engine.fill(Job(tmp_path, heavy=heavy), range(8)))
     assert sorted(each.shard for each in done) == list(range(8))
     assert all((tmp_path / f"shard-{k}").read_text() == "10" for k in range(8))
     assert 1 <= count(tmp_path, "loads") <= engine.cores
@@ -93,31 +95,38 @@ def test_shards_are_made_by_actors_that_load_once(engine, tmp_path):
     assert gained == {"rows": 80, "bytes": 80, "parts": 8, "dropped: no text": 8}
 
 
-@pytest.mark.parametrize("unit", [3, 6])
-def test_shards_that_fail_twice_change_nothing(engine, tmp_path, unit):
+@pytest.mark.parametrize(("unit", "heavy"), [(3, True), (3, False), (6, True), (6, False)])
+def test_shards_that_fail_twice_change_nothing(engine, tmp_path, unit, heavy):
     """Whether writers read for themselves or, as some units are long, readers for them."""
-    done = list(engine.fill(Job(tmp_path, {1: "read", 4: "die", 6: "raise"}, 2, unit=unit), range(8)))
+    job = Job(tmp_path, {1: "read", 4: "die", 6: "raise"}, 2, unit=unit, heavy=heavy)
+    done = list(engine.fill(job, range(8)))
     assert sorted(each.shard for each in done) == list(range(8))
     assert [count(tmp_path, f"tries-{shard}") for shard in (1, 4, 6)] == [3, 3, 3]
 
 
-@pytest.mark.parametrize(("fail", "words"), [("read", "OSError: the file is gone"), ("die", "its worker ended")])
-def test_a_shard_that_fails_three_times_is_named_and_the_others_stay(engine, tmp_path, fail, words):
-    done = []
-
-    def fill():
-        done.extend(each.shard for each in engine.fill(Job(tmp_path, {4: fail}, 9), range(8)))
-
+@pytest.mark.parametrize("shards", [8, 48])
+@pytest.mark.parametrize(
+    ("heavy", "fail", "words"),
+    [
+        (True, "read", "OSError: the file is gone"),
+        (True, "die", "its worker ended"),
+        (False, "read", "OSError: the file is gone"),
+        (False, "die", "its worker or machine was lost"),
+    ],
+)
+def test_a_shard_that_fails_three_times_is_named_and_the_others_stay(engine, tmp_path, shards, heavy, fail, words):
+    """Where there are many, a worker is given several at once."""
     with pytest.raises(UnfinishedError, match=f"^shard 4 failed 3 times, the last time because .*{words}"):
-        fill()
+        list(engine.fill(Job(tmp_path, {4: fail}, 9, heavy=heavy), range(shards)))
     assert count(tmp_path, "tries-4") == 3
     assert all((tmp_path / f"shard-{k}").exists() for k in (0, 1, 2, 3))
     assert not (tmp_path / "shard-4").exists()
 
 
-def test_a_bad_line_ends_the_run_at_once(engine, tmp_path):
+@pytest.mark.parametrize("heavy", [True, False])
+def test_a_bad_line_ends_the_run_at_once(engine, tmp_path, heavy):
     with pytest.raises(InputError, match=r"^line 41 is bad; mend it$"):
-        list(engine.fill(Job(tmp_path, {4: "refuse"}), range(8)))
+        list(engine.fill(Job(tmp_path, {4: "refuse"}, heavy=heavy), range(8)))
 
 
 def test_no_thread_goes_on_when_a_run_has_ended_early(engine, tmp_path):
@@ -128,10 +137,11 @@ def test_no_thread_goes_on_when_a_run_has_ended_early(engine, tmp_path):
     assert {thread.name for thread in threading.enumerate() if thread not in before} <= {"Prefetcher"}
 
 
-def test_writers_of_a_run_that_ended_early_leave_their_cores(engine, tmp_path):
+@pytest.mark.parametrize("heavy", [True, False])
+def test_writers_of_a_run_that_ended_early_leave_their_cores(engine, tmp_path, heavy):
     for k in range(3):
         (tmp_path / str(k)).mkdir()
-        with closing(engine.fill(Job(tmp_path / str(k)), range(8))) as made:
+        with closing(engine.fill(Job(tmp_path / str(k), heavy=heavy), range(8))) as made:
             next(made)
     for _ in range(100):
         if ray.available_resources().get("CPU", 0) == engine.cores:

@@ -51,6 +51,10 @@ class ShardJob(Protocol):
     def gpu(self) -> bool:
         """Whether a worker is faster with a GPU."""
 
+    @property
+    def heavy(self) -> bool:
+        """Whether what is loaded is worth a process of its own, that stays for all shards."""
+
     def units(self, left: Sequence[int]) -> list[Any]:
         """Cut the shards that are `left`, ascending, into runs that are read in one go, as plain data.
 

@@ -7,10 +7,8 @@ in all. Which machine computes what changes nothing in the results.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -34,6 +32,7 @@ from tasksift.engines.ray_worker import (
     Writer,
     load_ray,
     lost,
+    make_unit,
     unseen,
     warm,
     with_state,
@@ -41,6 +40,7 @@ from tasksift.engines.ray_worker import (
 )
 from tasksift.errors import InputError, UnfinishedError
 
+Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 AHEAD = 2
@@ -90,8 +90,7 @@ class RayEngine:
         self._spilled = spilled_bytes(self._here)
         self._retried: list[str] = []
         self._tokens = count()
-        # Both take seconds, in which this process has other things to do.
-        threading.Thread(target=importlib.import_module, args=("ray.data",), daemon=True).start()
+        # It takes seconds, in which this process has other things to do.
         self._warm = [ray.remote(num_cpus=1)(warm).remote() for _ in range(min(self.cores, WARM))]
         return self
 
@@ -114,25 +113,12 @@ class RayEngine:
             with threadpool_limits(1, user_api="blas"):
                 yield from (work(*common, part) for part in first)
             return
-        ray = load_ray()
-        task = ray.remote(num_cpus=1, num_gpus=int(gpu and self.gpus > 0), max_retries=0, max_calls=0)(work_on)
-        shared = [self._keep(each) for each in common]
         name = getattr(work, "__name__", type(work).__name__)
-
-        def submit(part: Any) -> Any:
-            return task.remote(self._home, work, part, *shared)
-
-        waiting: deque[tuple[int, Any, Any]] = deque()
-        try:
-            for k, part in enumerate(chain(first, parts)):
-                waiting.append((k, part, submit(part)))
-                if len(waiting) >= AHEAD * self.cores:
-                    yield self._result(name, submit, *waiting.popleft())
-            while waiting:
-                yield self._result(name, submit, *waiting.popleft())
-        finally:
-            for _, _, ref in waiting:
-                ray.cancel(ref)
+        numbered = enumerate(chain(first, parts))
+        with closing(self._tasks(work, common, numbered, gpu, lambda k: f"part {k} of {name}")) as found:
+            for result, worker, seconds in found:
+                _add(self._workers.setdefault(worker, {}), {"parts": 1, "seconds": seconds})
+                yield result
 
     def stream(
         self, function: Callable[[Any, Any], Result], load: Callable[[], Any], batches: Iterable[Any], *, gpu: bool
@@ -144,9 +130,9 @@ class RayEngine:
     def fill(self, job: ShardJob, left: Sequence[int]) -> Generator[Done, None, None]:
         """Make the shards that are left, in any order, and say of each that it is there.
 
-        Rows are embedded by actors of `ray.data`, of which each loads what it needs once. They read for themselves;
-        where a file cannot be cut, or a GPU would wait, tasks read for them, and what is held in between is bounded by
-        `IN_FLIGHT_BYTES`.
+        Rows are embedded by actors of `ray.data`, of which each loads what it needs once, and reads for itself; where a
+        file cannot be cut, or a GPU would wait, tasks read for them, and what is held in between is bounded by
+        `IN_FLIGHT_BYTES`. Where no model is loaded and files can be cut, tasks do both.
 
         Raises
         ------
@@ -223,27 +209,49 @@ class RayEngine:
             self._kept[key] = ref
         return ref
 
-    def _result(self, name: str, submit: Callable[[Any], Any], k: int, part: Any, ref: Any) -> Any:
-        """The result of a part, submitted again if it failed."""
+    def _tasks(
+        self,
+        work: Callable[..., Result],
+        common: tuple[Any, ...],
+        parts: Iterable[tuple[Key, Any]],
+        gpu: bool,
+        name: Callable[[Key], str],
+    ) -> Generator[tuple[Result, str, float], None, None]:
+        """Yield what `work_on` returns for every part, in order; `name` says what a key is, should its part fail."""
         ray = load_ray()
-        found: Any = None
-        for tried in count(1):
-            try:
-                found, worker, seconds = ray.get(ref)
-            except ray.exceptions.RayError as error:
-                found, worker, seconds = lost(error), "", 0.0
-            if not isinstance(found, Failure):
-                _add(self._workers.setdefault(worker, {}), {"parts": 1, "seconds": seconds})
-                break
-            self._answer(f"part {k} of {name}", found, tried)
-            ref = submit(part)
-        return found
+        task = ray.remote(num_cpus=1, num_gpus=int(gpu and self.gpus > 0), max_retries=0, max_calls=0)(work_on)
+        shared = [self._keep(each) for each in common]
+
+        def submit(part: Any) -> Any:
+            return task.remote(self._home, work, part, *shared)
+
+        def result(key: Key, part: Any, ref: Any) -> tuple[Result, str, float]:
+            for tried in count(1):
+                try:
+                    found: tuple[Any, str, float] = ray.get(ref)
+                except ray.exceptions.RayError as error:
+                    found = lost(error), "", 0.0
+                if not isinstance(found[0], Failure):
+                    break
+                self._answer(name(key), found[0], tried)
+                ref = submit(part)
+            return found
+
+        waiting: deque[tuple[Key, Any, Any]] = deque()
+        try:
+            for key, part in parts:
+                waiting.append((key, part, submit(part)))
+                if len(waiting) >= AHEAD * self.cores:
+                    yield result(*waiting.popleft())
+            while waiting:
+                yield result(*waiting.popleft())
+        finally:
+            for _, _, ref in waiting:
+                ray.cancel(ref)
 
     def _round(self, job: ShardJob, left: list[int], ledger: Any) -> Generator[tuple[int, Any], None, None]:
-        """One pass of `ray.data` over the shards that are left: each with a `Done` or a `Failure`."""
-        import ray.data
-        from ray.data import ActorPoolStrategy, TaskPoolStrategy
-
+        """One pass over the shards that are left: each with a `Done` or a `Failure`."""
+        ray = load_ray()
         units = job.units(left)
         gpu = int(job.gpu and self.gpus > 0)
         most = min(self.gpus if gpu else self.cores, len(left))
@@ -251,10 +259,15 @@ class RayEngine:
         apart = gpu > 0 or any(len(unit.numbers) > TOGETHER for unit in units)
         if not apart and len(units) < AHEAD * TOGETHER * most:
             units = [unit for shard in left for unit in job.units([shard])]
+        shared = self._home, ray.put(job), ledger
+        if not (apart or job.heavy):
+            yield from self._at_once(Writer(*shared), units)
+            return
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_items
+
         ray.get(ledger.renew.remote())
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is answered here
-        shared = self._home, ray.put(job), ledger
-        made = ray.data.from_items([{"item": Box(unit)} for unit in units], override_num_blocks=len(units))
+        made = from_items([{"item": Box(unit)} for unit in units], override_num_blocks=len(units))
         made.context.target_max_block_size = 1  # every shard is a block, so that any worker may take it
         made.context.enable_progress_bars = made.context.print_on_execution_start = False
         if apart:
@@ -275,6 +288,17 @@ class RayEngine:
         with threads_ended(), closing(batches):
             for batch in batches:
                 yield from (box.value for box in batch["item"])
+
+    def _at_once(self, writer: Writer, units: list[Any]) -> Generator[tuple[int, Any], None, None]:
+        """The same by tasks, which workers that are there begin at once: an actor starts for seconds."""
+        ray = load_ray()
+
+        def name(unit: Any) -> str:
+            return f"shard {ray.get(writer.ledger.under_way.remote(unit.numbers))}"
+
+        with closing(self._tasks(make_unit, (writer,), ((unit, unit) for unit in units), False, name)) as found:
+            for made, _, _ in found:
+                yield from made
 
     def _answer(self, what: str, failure: Failure, tried: int) -> None:
         """Raise what the user can mend, and what failed too often; note the rest, which is tried again."""

@@ -7,7 +7,7 @@ import pickle
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,17 @@ class Ledger:
             self._tries[shard] = before[0] + 1, worker
         return before
 
+    def end(self, shard: int) -> None:
+        """Count anew: the shard is done, and begun again only for another one that is read with it."""
+        self._tries[shard] = 0, ""
+
     def begun(self, shard: int) -> int:
-        """How often a shard was begun."""
+        """How often a shard was begun and not ended."""
         return self._tries.get(shard, (0, ""))[0]
+
+    def under_way(self, shards: Sequence[int]) -> int:
+        """Which of these was begun most often and not ended."""
+        return max(shards, key=self.begun)
 
 
 class Reader:
@@ -139,13 +147,18 @@ class Writer:
     def __init__(self, home: Home, job: Any, ledger: Any) -> None:
         self.home, self.job, self.ledger = home, job, ledger
         self._reader = Reader(home, job, ledger)
-        self._state: list[Any] = []
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield (shard, done) or (shard, failure) for each."""
         for box in batch["item"]:
-            for shard, rows in [box.value] if isinstance(box.value, tuple) else self._reader.shards(box.value):
-                yield {"item": boxes(self._write(shard, rows))}
+            if isinstance(box.value, tuple):
+                yield {"item": boxes(self._write(*box.value))}
+            else:
+                yield from ({"item": boxes(made)} for made in self.make(box.value))
+
+    def make(self, unit: Any) -> Iterator[tuple[int, Done | Failure]]:
+        """Read a unit and yield (shard, done) or (shard, failure) for each of its shards."""
+        return (self._write(shard, rows) for shard, rows in self._reader.shards(unit))
 
     def _write(self, shard: int, rows: Any) -> tuple[int, Done | Failure]:
         if isinstance(rows, Failure):
@@ -157,9 +170,9 @@ class Writer:
         try:
             self.home.settle()
             job: ShardJob = ray.get(self.job)
-            if not self._state:  # here, so that what it raises is answered like the rest
-                self._state.append(job.load())
-            return shard, replace(job.write(self._state[0], shard, rows), worker=worker_name())
+            done = with_state(self.job.hex(), lambda state, rows: job.write(state, shard, rows), job.load, rows)
+            ray.get(self.ledger.end.remote(shard))
+            return shard, replace(done, worker=worker_name())
         except Exception as error:  # noqa: BLE001  as above
             return shard, failure_of(error)
 
@@ -174,6 +187,11 @@ def work_on(home: Home, work: Callable[..., Any], part: Any, *common: Any) -> tu
     except Exception as error:  # noqa: BLE001  whatever it is: the driver says which part, and why
         found = failure_of(error)
     return found, worker_name(), time.perf_counter() - begun
+
+
+def make_unit(writer: Writer, unit: Any) -> list[tuple[int, Done | Failure]]:
+    """Make the shards of a unit."""
+    return list(writer.make(unit))
 
 
 def warm() -> None:

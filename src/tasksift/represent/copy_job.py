@@ -76,6 +76,11 @@ class CopyJob:
         """Nothing is computed."""
         return False
 
+    @property
+    def heavy(self) -> bool:
+        """Nothing is loaded."""
+        return False
+
     def units(self, left: Sequence[int]) -> list[CopyUnit]:
         """Cut the shards that are left, ascending, into runs."""
         assert self.layout is not None

@@ -44,6 +44,11 @@ class LexicalJob:
         """Words are counted by a processor."""
         return False
 
+    @property
+    def heavy(self) -> bool:
+        """A vocabulary is read in no time."""
+        return False
+
     def units(self, left: Sequence[int]) -> list[Unit]:
         """See `Layout.units`."""
         assert self.layout is not None

@@ -82,6 +82,11 @@ class ModelJob:
         """Whether the model was asked to be on one."""
         return self.config.device.startswith("cuda")
 
+    @property
+    def heavy(self) -> bool:
+        """A model is."""
+        return True
+
     def units(self, left: Sequence[int]) -> list[Unit]:
         """See `Layout.units`."""
         assert self.layout is not None
