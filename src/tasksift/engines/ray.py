@@ -1,7 +1,7 @@
 """Ray: the functions over parts of a pool, run on the machines of a cluster.
 
-Tasks compute parts; shards of a feature store are read by tasks and made by actors, which load a model once, through
-`ray.data`. A part that is lost with its worker, or fails for a reason that may pass, is tried again, `ATTEMPTS` times
+Tasks compute parts, and shards of a feature store where nothing heavy is loaded; otherwise shards are made by actors,
+which load a model once, through `ray.data`. A part that is lost with its worker, or fails for a reason that may pass, is tried again, `ATTEMPTS` times
 in all. Which machine computes what changes nothing in the results.
 """
 
@@ -290,11 +290,11 @@ class RayEngine:
                 yield from (box.value for box in batch["item"])
 
     def _at_once(self, writer: Writer, units: list[Any]) -> Generator[tuple[int, Any], None, None]:
-        """The same by tasks, which workers that are there begin at once: an actor starts for seconds."""
+        """The same by tasks, which workers that are there begin at once; an actor takes seconds to start."""
         ray = load_ray()
 
         def name(unit: Any) -> str:
-            return f"shard {ray.get(writer.ledger.under_way.remote(unit.numbers))}"
+            return str(ray.get(writer.ledger.under_way.remote(unit.numbers)))
 
         with closing(self._tasks(make_unit, (writer,), ((unit, unit) for unit in units), False, name)) as found:
             for made, _, _ in found:

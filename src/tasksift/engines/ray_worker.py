@@ -104,9 +104,11 @@ class Ledger:
         """How often a shard was begun and not ended."""
         return self._tries.get(shard, (0, ""))[0]
 
-    def under_way(self, shards: Sequence[int]) -> int:
-        """Which of these was begun most often and not ended."""
-        return max(shards, key=self.begun)
+    def under_way(self, shards: Sequence[int]) -> str:
+        """Which of these was begun most often and not ended, and where."""
+        shard = max(shards, key=self.begun)
+        where = self._tries.get(shard, (0, ""))[1]
+        return f"shard {shard} on {where}" if where else f"shard {shard}"
 
 
 class Reader:
