@@ -1,8 +1,8 @@
 """Ray: the functions over parts of a pool, run on the machines of a cluster.
 
 Tasks compute parts, and shards of a feature store where nothing heavy is loaded; otherwise shards are made by actors,
-which load a model once, through `ray.data`. A part that is lost with its worker, or fails for a reason that may pass, is tried again, `ATTEMPTS` times
-in all. Which machine computes what changes nothing in the results.
+which load a model once, through `ray.data`. A part that is lost with its worker, or fails for a reason that may pass,
+is tried again, `ATTEMPTS` times in all. Which machine computes what changes nothing in the results.
 """
 
 from __future__ import annotations
