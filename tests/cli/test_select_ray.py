@@ -20,6 +20,7 @@ from s3_server import SECRETS, slow
 
 from tasksift.errors import InputError
 from tasksift.pipeline import select
+from tasksift.represent.lexical_job import LexicalJob
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(*IGNORED)
@@ -114,6 +115,13 @@ def at(label, share, act):
     return progress
 
 
+@pytest.fixture(params=[False, True], ids=["tasks", "actors"])
+def heavy(request, monkeypatch):
+    """Whether shards are made by actors, as they are where a model is loaded."""
+    monkeypatch.setattr(LexicalJob, "heavy", request.param)
+
+
+@pytest.mark.usefixtures("heavy")
 def test_a_node_that_goes_in_the_middle_changes_nothing(pool, local, tmp_path):
     with cluster() as (made, second):
         remove = at("embedding the pool", 0.3, lambda: made.remove_node(second, allow_graceful=False))
@@ -154,6 +162,7 @@ def test_a_stopped_driver_goes_on_here_where_the_cluster_was(pool, local, tmp_pa
     assert {made[f"shard-{k:05d}"] for k in range(first)} <= set(kept[0].values())
 
 
+@pytest.mark.usefixtures("heavy")
 def test_a_pool_on_s3_with_a_slow_object_and_one_that_disappears(pool, local, storage, tmp_path):
     urls = [storage.put(f"pool/{path.name}", path.read_bytes()) for path in pool[0]]
     key = "pool/b.parquet"

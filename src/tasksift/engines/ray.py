@@ -40,7 +40,6 @@ from tasksift.engines.ray_worker import (
 )
 from tasksift.errors import InputError, UnfinishedError
 
-Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 AHEAD = 2
@@ -114,8 +113,8 @@ class RayEngine:
                 yield from (work(*common, part) for part in first)
             return
         name = getattr(work, "__name__", type(work).__name__)
-        numbered = enumerate(chain(first, parts))
-        with closing(self._tasks(work, common, numbered, gpu, lambda k: f"part {k} of {name}")) as found:
+        every = chain(first, parts)
+        with closing(self._tasks(work, common, every, lambda k, _: f"part {k} of {name}", gpu=gpu)) as found:
             for result, worker, seconds in found:
                 _add(self._workers.setdefault(worker, {}), {"parts": 1, "seconds": seconds})
                 yield result
@@ -213,11 +212,12 @@ class RayEngine:
         self,
         work: Callable[..., Result],
         common: tuple[Any, ...],
-        parts: Iterable[tuple[Key, Any]],
-        gpu: bool,
-        name: Callable[[Key], str],
+        parts: Iterable[Any],
+        name: Callable[[int, Any], str],
+        *,
+        gpu: bool = False,
     ) -> Generator[tuple[Result, str, float], None, None]:
-        """Yield what `work_on` returns for every part, in order; `name` says what a key is, should its part fail."""
+        """Yield what `work_on` returns for every part, in order; `name` says what a part is, should it fail."""
         ray = load_ray()
         task = ray.remote(num_cpus=1, num_gpus=int(gpu and self.gpus > 0), max_retries=0, max_calls=0)(work_on)
         shared = [self._keep(each) for each in common]
@@ -225,7 +225,7 @@ class RayEngine:
         def submit(part: Any) -> Any:
             return task.remote(self._home, work, part, *shared)
 
-        def result(key: Key, part: Any, ref: Any) -> tuple[Result, str, float]:
+        def result(k: int, part: Any, ref: Any) -> tuple[Result, str, float]:
             for tried in count(1):
                 try:
                     found: tuple[Any, str, float] = ray.get(ref)
@@ -233,14 +233,14 @@ class RayEngine:
                     found = lost(error), "", 0.0
                 if not isinstance(found[0], Failure):
                     break
-                self._answer(name(key), found[0], tried)
+                self._answer(name(k, part), found[0], tried)
                 ref = submit(part)
             return found
 
-        waiting: deque[tuple[Key, Any, Any]] = deque()
+        waiting: deque[tuple[int, Any, Any]] = deque()
         try:
-            for key, part in parts:
-                waiting.append((key, part, submit(part)))
+            for k, part in enumerate(parts):
+                waiting.append((k, part, submit(part)))
                 if len(waiting) >= AHEAD * self.cores:
                     yield result(*waiting.popleft())
             while waiting:
@@ -293,10 +293,10 @@ class RayEngine:
         """The same by tasks, which workers that are there begin at once; an actor takes seconds to start."""
         ray = load_ray()
 
-        def name(unit: Any) -> str:
+        def name(_: int, unit: Any) -> str:
             return str(ray.get(writer.ledger.under_way.remote(unit.numbers)))
 
-        with closing(self._tasks(make_unit, (writer,), ((unit, unit) for unit in units), False, name)) as found:
+        with closing(self._tasks(make_unit, (writer,), units, name)) as found:
             for made, _, _ in found:
                 yield from made
 
