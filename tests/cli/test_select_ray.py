@@ -73,6 +73,7 @@ def cluster(nodes=2):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+        patch.setenv("RAY_worker_niceness", "0")  # other tests run beside this one
         made = Cluster(initialize_head=True, head_node_args=node)
         try:
             second = made.add_node(num_cpus=1, object_store_memory=10**8)

@@ -79,7 +79,8 @@ def test_what_is_wrong_with_the_data_is_said_at_once(engine, tmp_path):
 
 def test_a_state_is_loaded_once_in_each_worker(engine, tmp_path):
     assert list(engine.stream(multiply, partial(load, tmp_path), range(20), gpu=True)) == [10 * k for k in range(20)]
-    assert 1 <= count(tmp_path, "loads") <= 2 * engine.cores
+    loads = (tmp_path / "loads").read_text().split()
+    assert len(set(loads)) == len(loads) >= 1
 
 
 @pytest.mark.parametrize("heavy", [True, False])
@@ -89,7 +90,9 @@ def test_shards_are_made_by_workers_that_load_once(engine, tmp_path, heavy):
     done = list(engine.fill(Job(tmp_path, heavy=heavy), range(8)))
     assert sorted(each.shard for each in done) == list(range(8))
     assert all((tmp_path / f"shard-{k}").read_text() == "10" for k in range(8))
-    assert 1 <= count(tmp_path, "loads") <= engine.cores
+    loads = (tmp_path / "loads").read_text().split()
+    assert len(set(loads)) == len(loads), "no worker loads twice"
+    assert len(loads) <= engine.cores or not heavy  # a task may come to a worker that Ray has just started
     after = engine.report()["total"]
     gained = {name: after[name] - before.get(name, 0) for name in ("rows", "bytes", "parts", "dropped: no text")}
     assert gained == {"rows": 80, "bytes": 80, "parts": 8, "dropped: no text": 8}
@@ -145,11 +148,10 @@ def test_writers_of_a_run_that_ended_early_leave_their_cores(engine, tmp_path, h
         (tmp_path / str(k)).mkdir()
         with closing(engine.fill(Job(tmp_path / str(k), heavy=heavy), range(8))) as made:
             next(made)
-    for _ in range(100):
-        if ray.available_resources().get("CPU", 0) == engine.cores:
-            break
+    deadline = time.monotonic() + 60
+    while (free := ray.available_resources().get("CPU", 0)) < engine.cores and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert ray.available_resources()["CPU"] == engine.cores
+    assert free == engine.cores
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -23,7 +23,10 @@ TOKEN = Path("~/.ray/auth_token")
 """Where Ray keeps what a cluster of this user asks for."""
 
 ANSWER_SECONDS = 10.0
-"""How long the machine of an address may take to answer, and a thread of `ray.data` to end."""
+"""How long the machine of an address may take to answer."""
+
+END_SECONDS = 60.0
+"""How long a thread of `ray.data` may take to end; it waits for workers, which may be slow on a busy machine."""
 
 THREADS = ("StreamingExecutor", "ray-data-metadata-prefetch", "iter_threaded", "map_tp_")
 """How names of threads begin in which `ray.data` works for this process, from 2.55 to 2.60; another one only waits."""
@@ -60,6 +63,8 @@ def connect(address: str | None) -> bool:
     address = address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address in (None, "local"):
+        # Ray's workers make way for all else on the machine, this process included; processes of ours do not.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         more: dict[str, Any] = {"num_cpus": worker_count(), "object_store_memory": STORE_BYTES}
         with _muted():
             ray.init("local", include_dashboard=False, **more, **quiet)
@@ -96,7 +101,7 @@ def threads_ended() -> Iterator[None]:
     finally:
         for thread in set(threading.enumerate()) - before:
             if thread.name.startswith(THREADS):
-                thread.join(ANSWER_SECONDS)
+                thread.join(END_SECONDS)
 
 
 @contextmanager
