@@ -22,7 +22,7 @@ from tasksift.represent import tfidf
 from tasksift.represent.lexical_job import LexicalJob
 from tasksift.represent.opening import TFIDF_DIM
 from tasksift.represent.sample import BottomK
-from tasksift.represent.shard_jobs import Layout, Remote, fill
+from tasksift.represent.shard_jobs import Layout, Remote
 from tasksift.represent.shelf import Where, inside, keep_json, replace_json, shelf
 from tasksift.represent.store import FeatureStore
 from tasksift.represent.vectors_file import load_vectors
@@ -240,12 +240,11 @@ def lexical_store(
         if remote is not None:
             layout = Layout(remote.slices, spans)
             tick(rows - sum(map(layout.size, left)))
-
-            def see(k: int) -> None:
-                store.written(k)
-                tick(layout.size(k))
-
-            fill(remote.engine, LexicalJob(store.writer, model_folder, reader.template, layout), left, store.has, see)
+            job = LexicalJob(store.writer, model_folder, reader.template)
+            with closing(remote.engine.fill(job, layout.units, left)) as made:
+                for done in made:
+                    store.written(done.shard)
+                    tick(layout.size(done.shard))
         elif left:
             start = spans[left[0]][0]
             tick(start)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +19,10 @@ from tasksift.geometry import geometry, margins_of
 from tasksift.progress import Progress
 from tasksift.represent import REPRESENTATIONS, Embedder
 from tasksift.represent.copies import Copies
-from tasksift.represent.copy_job import CopyJob
+from tasksift.represent.copy_job import CopyJob, copy_units
 from tasksift.represent.model_job import ModelJob, embed_examples, every_option, feature_options, store_identity
 from tasksift.represent.opening import for_targets
-from tasksift.represent.shard_jobs import Layout, Remote, fill
+from tasksift.represent.shard_jobs import Layout, Remote
 from tasksift.represent.shard_writer import marker_name
 from tasksift.represent.shelf import Where, as_json, inside, keep_json, shelf, where
 from tasksift.represent.store import SHARD_BYTES, FeatureStore, read_manifest
@@ -225,19 +227,17 @@ def _make_elsewhere(
     for k in begun:
         tick(layout.size(k) - copied[k])
 
-    def see(k: int) -> None:
-        _keep_options(store.folder, config)
-        store.written(k)
-        tick(layout.size(k) - copied.get(k, 0))
-
-    def see_copied(k: int) -> None:
-        store.written(k)
-        tick(copied[k])
-
-    job = ModelJob(store.writer, every_option(config), store.shard_rows, PIECE_ROWS, layout)
+    job = ModelJob(store.writer, every_option(config), store.shard_rows, PIECE_ROWS)
     new = [k for k in left if k not in begun and copied.get(k, 0) < layout.size(k)]
-    fill(remote.engine, job, new, lambda k: store.begun(k) is not None, see)
-    fill(remote.engine, CopyJob(store.writer, layout), list(copied), store.has, see_copied)
+    with closing(remote.engine.fill(job, layout.units, new)) as made:
+        for done in made:
+            _keep_options(store.folder, config)
+            store.written(done.shard)
+            tick(layout.size(done.shard) - copied.get(done.shard, 0))
+    with closing(remote.engine.fill(CopyJob(store.writer), partial(copy_units, layout), list(copied))) as made:
+        for done in made:
+            store.written(done.shard)
+            tick(copied[done.shard])
 
 
 def _embed_shard(

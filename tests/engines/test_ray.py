@@ -36,6 +36,10 @@ def engine():
             yield ray
 
 
+def fill(engine, job, left):
+    return engine.fill(job, job.units, left)
+
+
 def test_parts_come_in_order_and_are_those_of_this_process(engine):
     found = list(engine.spread(square, (7,), range(40)))
     assert found == [square(7, k) for k in range(40)]
@@ -87,7 +91,7 @@ def test_a_state_is_loaded_once_in_each_worker(engine, tmp_path):
 def test_shards_are_made_by_workers_that_load_once(engine, tmp_path, heavy):
     """Actors, or tasks where what is loaded is light."""
     before = engine.report()["total"]
-    done = list(engine.fill(Job(tmp_path, heavy=heavy), range(8)))
+    done = list(fill(engine, Job(tmp_path, heavy=heavy), range(8)))
     assert sorted(each.shard for each in done) == list(range(8))
     assert all((tmp_path / f"shard-{k}").read_text() == "10" for k in range(8))
     loads = (tmp_path / "loads").read_text().split()
@@ -102,7 +106,7 @@ def test_shards_are_made_by_workers_that_load_once(engine, tmp_path, heavy):
 def test_shards_that_fail_twice_change_nothing(engine, tmp_path, unit, heavy):
     """Whether writers read for themselves or, as some units are long, readers for them."""
     job = Job(tmp_path, {1: "read", 4: "die", 6: "raise"}, 2, unit=unit, heavy=heavy)
-    done = list(engine.fill(job, range(8)))
+    done = list(fill(engine, job, range(8)))
     assert sorted(each.shard for each in done) == list(range(8))
     assert [count(tmp_path, f"tries-{shard}") for shard in (1, 4, 6)] == [3, 3, 3]
 
@@ -122,7 +126,7 @@ def test_a_shard_that_fails_three_times_is_named_and_the_others_stay(
 ):
     """Where there are many, a worker is given several at once."""
     with pytest.raises(UnfinishedError, match=rf"^shard 4 {where}failed 3 times, the last time because .*{words}"):
-        list(engine.fill(Job(tmp_path, {4: fail}, 9, heavy=heavy), range(shards)))
+        list(fill(engine, Job(tmp_path, {4: fail}, 9, heavy=heavy), range(shards)))
     assert count(tmp_path, "tries-4") == 3
     assert all((tmp_path / f"shard-{k}").exists() for k in (0, 1, 2, 3))
     assert not (tmp_path / "shard-4").exists()
@@ -131,13 +135,13 @@ def test_a_shard_that_fails_three_times_is_named_and_the_others_stay(
 @pytest.mark.parametrize("heavy", [True, False])
 def test_a_bad_line_ends_the_run_at_once(engine, tmp_path, heavy):
     with pytest.raises(InputError, match=r"^line 41 is bad; mend it$"):
-        list(engine.fill(Job(tmp_path, {4: "refuse"}, heavy=heavy), range(8)))
+        list(fill(engine, Job(tmp_path, {4: "refuse"}, heavy=heavy), range(8)))
 
 
 def test_no_thread_goes_on_when_a_run_has_ended_early(engine, tmp_path):
     """One that asks Ray for something after the cluster has gone ends this process; a prefetcher only waits."""
     before = set(threading.enumerate())
-    with closing(engine.fill(Job(tmp_path), range(8))) as made:
+    with closing(fill(engine, Job(tmp_path), range(8))) as made:
         next(made)
     assert {thread.name for thread in threading.enumerate() if thread not in before} <= {"Prefetcher"}
 
@@ -146,7 +150,7 @@ def test_no_thread_goes_on_when_a_run_has_ended_early(engine, tmp_path):
 def test_writers_of_a_run_that_ended_early_leave_their_cores(engine, tmp_path, heavy):
     for k in range(3):
         (tmp_path / str(k)).mkdir()
-        with closing(engine.fill(Job(tmp_path / str(k), heavy=heavy), range(8))) as made:
+        with closing(fill(engine, Job(tmp_path / str(k), heavy=heavy), range(8))) as made:
             next(made)
     deadline = time.monotonic() + 60
     while (free := ray.available_resources().get("CPU", 0)) < engine.cores and time.monotonic() < deadline:
@@ -163,7 +167,7 @@ def test_readers_wait_for_slow_writers(engine, tmp_path, monkeypatch, late):
     rows = 2**17  # of ten such rows a shard has more than a megabyte, so that three may wait
     if late:
         busy = [ray.remote(num_cpus=0.95)(pause).remote(6) for _ in range(engine.cores)]
-    list(engine.fill(Job(tmp_path, unit=40, row=rows, pause=0.05), range(40)))
+    list(fill(engine, Job(tmp_path, unit=40, row=rows, pause=0.05), range(40)))
     if late:
         ray.get(busy)
     ahead = max(int(path.name.removeprefix("ahead-")) for path in tmp_path.glob("ahead-*"))

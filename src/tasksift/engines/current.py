@@ -55,12 +55,6 @@ class ShardJob(Protocol):
     def heavy(self) -> bool:
         """Whether what is loaded is worth a process of its own, that stays for all shards."""
 
-    def units(self, left: Sequence[int]) -> list[Any]:
-        """Cut the shards that are `left`, ascending, into runs that are read in one go, as plain data.
-
-        A unit has an attribute `numbers`: those of its shards, in the order in which they are read.
-        """
-
     def read(self, unit: Any) -> Iterator[tuple[int, Any]]:
         """Yield each shard of a unit with its rows."""
 
@@ -69,6 +63,13 @@ class ShardJob(Protocol):
 
     def write(self, state: Any, shard: int, rows: Any) -> Done:
         """Embed the rows of a shard and write it, with its completion mark."""
+
+
+Units = Callable[[Sequence[int]], list[Any]]
+"""Cuts shards that are left, ascending, into runs that are read in one go, as plain data.
+
+A unit has an attribute `numbers`: those of its shards, in the order in which they are read.
+"""
 
 
 class Engine(Protocol):
@@ -82,8 +83,8 @@ class Engine(Protocol):
     ) -> Generator[Result, None, None]:
         """See `spread`."""
 
-    def fill(self, job: ShardJob, left: Sequence[int]) -> Generator[Done, None, None]:
-        """Make the shards that are left, in any order, and say of each that it is there."""
+    def fill(self, job: ShardJob, units: Units, left: Sequence[int]) -> Generator[Done, None, None]:
+        """Make all shards that are left, in any order, and say of each once that it is there."""
 
     def stream(
         self, function: Callable[[Any, Any], Result], load: Callable[[], Any], batches: Iterable[Any], *, gpu: bool

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from threadpoolctl import threadpool_limits
 
 from tasksift import __version__
-from tasksift.engines.current import Done, ShardJob
+from tasksift.engines.current import Done, ShardJob, Units
 from tasksift.engines.ray_cluster import connect, spilled_bytes, threads_ended
 from tasksift.engines.ray_worker import (
     ATTEMPTS,
@@ -126,8 +126,8 @@ class RayEngine:
         token = f"{os.getpid()}-{next(self._tokens)}"
         yield from self.spread(with_state, (token, function, load), batches, gpu=gpu)
 
-    def fill(self, job: ShardJob, left: Sequence[int]) -> Generator[Done, None, None]:
-        """Make the shards that are left, in any order, and say of each that it is there.
+    def fill(self, job: ShardJob, units: Units, left: Sequence[int]) -> Generator[Done, None, None]:
+        """Make all shards that are left, in any order, and say of each once that it is there.
 
         Rows are embedded by actors of `ray.data`, of which each loads what it needs once, and reads for itself; where a
         file cannot be cut, or a GPU would wait, tasks read for them, and what is held in between is bounded by
@@ -139,6 +139,8 @@ class RayEngine:
             What a reader or a writer says of the data; or, after `ATTEMPTS` tries, which shard fails and why. Shards
             that are done stay.
         """
+        if not left:
+            return
         ray = load_ray()
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(self._here, soft=False)
         ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=beside).remote(_room())
@@ -148,7 +150,7 @@ class RayEngine:
                 before = len(missing)
                 try:
                     # Closed at once: what goes on in the background would end this process with the cluster.
-                    with closing(self._round(job, list(missing), ledger)) as made:
+                    with closing(self._round(job, units, list(missing), ledger)) as made:
                         for shard, found in made:
                             if isinstance(found, Failure):
                                 self._answer(f"shard {shard}", found, ray.get(ledger.begun.remote(shard)))
@@ -249,16 +251,16 @@ class RayEngine:
             for _, _, ref in waiting:
                 ray.cancel(ref)
 
-    def _round(self, job: ShardJob, left: list[int], ledger: Any) -> Generator[tuple[int, Any], None, None]:
+    def _round(self, job: ShardJob, cut: Units, left: list[int], ledger: Any) -> Generator[tuple[int, Any], None, None]:
         """One pass over the shards that are left: each with a `Done` or a `Failure`."""
         ray = load_ray()
-        units = job.units(left)
+        units = cut(left)
         gpu = int(job.gpu and self.gpus > 0)
         most = min(self.gpus if gpu else self.cores, len(left))
         # Who reads for itself sends nothing; but a GPU should not wait, nor one worker have a large file to itself.
         apart = gpu > 0 or any(len(unit.numbers) > TOGETHER for unit in units)
         if not apart and len(units) < AHEAD * TOGETHER * most:
-            units = [unit for shard in left for unit in job.units([shard])]
+            units = [unit for shard in left for unit in cut([shard])]
         shared = self._home, ray.put(job), ledger
         if not (apart or job.heavy):
             yield from self._at_once(Writer(*shared), units)

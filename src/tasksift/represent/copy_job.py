@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,37 +55,17 @@ class CopyUnit:
 
 @dataclass(frozen=True)
 class CopyJob:
-    """A `tasksift.engines.current.ShardJob` that reads no pool and no model; where it is sent it has no layout.
+    """A `tasksift.engines.current.ShardJob` that reads no pool and no model, for the units of `copy_units`.
 
     Attributes
     ----------
     writer : ShardWriter
         Of the store.
-    layout : Layout or None
     """
 
     writer: ShardWriter
-    layout: Layout | None = field(default=None, repr=False, compare=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "layout": None}
-
-    @property
-    def gpu(self) -> bool:
-        """Nothing is computed."""
-        return False
-
-    @property
-    def heavy(self) -> bool:
-        """Nothing is loaded."""
-        return False
-
-    def units(self, left: Sequence[int]) -> list[CopyUnit]:
-        """Cut the shards that are left, ascending, into runs."""
-        assert self.layout is not None
-        starts = np.array([start for start, _ in self.layout.spans])
-        shards = [_copied(self.layout, starts, shard) for shard in left]
-        return [CopyUnit(tuple(shards[at : at + UNIT_SHARDS])) for at in range(0, len(shards), UNIT_SHARDS)]
+    gpu = heavy = False
 
     def read(self, unit: CopyUnit) -> Iterator[tuple[int, CopiedRows]]:
         """Yield each shard of a unit."""
@@ -125,6 +104,13 @@ class CopyJob:
         except InputError as error:
             # Another worker may complete this very shard: between its table and its marker, the two do not agree.
             raise UnfinishedError(str(error)) from None
+
+
+def copy_units(layout: Layout, left: Sequence[int]) -> list[CopyUnit]:
+    """Cut the shards that are left, ascending, into runs."""
+    starts = np.array([start for start, _ in layout.spans])
+    shards = [_copied(layout, starts, shard) for shard in left]
+    return [CopyUnit(tuple(shards[at : at + UNIT_SHARDS])) for at in range(0, len(shards), UNIT_SHARDS)]
 
 
 def _copied(layout: Layout, starts: NDArray[np.int64], shard: int) -> CopiedRows:

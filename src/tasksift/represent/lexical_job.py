@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 from tasksift.engines.current import Done
-from tasksift.represent.shard_jobs import Layout, Unit, read_unit
+from tasksift.represent.shard_jobs import Unit, read_unit
 from tasksift.represent.shard_writer import ShardWriter
 from tasksift.represent.shelf import Where
 from tasksift.represent.tfidf_model import Tfidf
@@ -18,7 +17,7 @@ from tasksift.rows.scan import texts_of
 
 @dataclass(frozen=True)
 class LexicalJob:
-    """A `tasksift.engines.current.ShardJob`; where it is sent it has no layout.
+    """A `tasksift.engines.current.ShardJob`, for the units of `Layout.units`.
 
     Attributes
     ----------
@@ -28,31 +27,14 @@ class LexicalJob:
         Where the fitted model lies.
     template : str or None
         How text is found.
-    layout : Layout or None
     """
 
     writer: ShardWriter
     model: Where
     template: str | None
-    layout: Layout | None = field(default=None, repr=False, compare=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "layout": None}
-
-    @property
-    def gpu(self) -> bool:
-        """Words are counted by a processor."""
-        return False
-
-    @property
-    def heavy(self) -> bool:
-        """A vocabulary is read in no time."""
-        return False
-
-    def units(self, left: Sequence[int]) -> list[Unit]:
-        """See `Layout.units`."""
-        assert self.layout is not None
-        return self.layout.units(left)
+    gpu = False
+    heavy = False  # a vocabulary is read in no time
 
     def read(self, unit: Unit) -> Iterator[tuple[int, list[str]]]:
         """Yield each shard of a unit with the texts of its rows."""

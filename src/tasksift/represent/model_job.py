@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from tasksift.represent.checkpoints import tuned_folders
 from tasksift.represent.copies import conversation
 from tasksift.represent.identity import differences
 from tasksift.represent.opening import open_embedder
-from tasksift.represent.shard_jobs import Layout, Unit, changed, key_digest, read_unit
+from tasksift.represent.shard_jobs import Unit, changed, key_digest, read_unit
 from tasksift.represent.shard_writer import ShardWriter
 from tasksift.rows import Batch, Example, TextReader
 from tasksift.rows.scan import digests_of, examples_of, sources_of
@@ -47,7 +47,7 @@ class ModelRows(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelJob:
-    """A `tasksift.engines.current.ShardJob`; where it is sent it has no layout.
+    """A `tasksift.engines.current.ShardJob`, for the units of `Layout.units`.
 
     It computes the rows that are new to their shard. Those that are copies of rows of earlier shards wait for
     `tasksift.represent.copy_job.CopyJob`; a shard in which all rows do is not for this job.
@@ -60,17 +60,14 @@ class ModelJob:
         What `every_option` gives.
     shard_rows, piece_rows : int
         Rows of a shard at most, and rows that the embedder is given at a time.
-    layout : Layout or None
     """
 
     writer: ShardWriter
     options: dict[str, Any]
     shard_rows: int
     piece_rows: int
-    layout: Layout | None = field(default=None, repr=False, compare=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "layout": None}
+    heavy = True
 
     @property
     def config(self) -> FeatureConfig:
@@ -81,16 +78,6 @@ class ModelJob:
     def gpu(self) -> bool:
         """Whether the model was asked to be on one."""
         return self.config.device.startswith("cuda")
-
-    @property
-    def heavy(self) -> bool:
-        """A model is."""
-        return True
-
-    def units(self, left: Sequence[int]) -> list[Unit]:
-        """See `Layout.units`."""
-        assert self.layout is not None
-        return self.layout.units(left)
 
     def read(self, unit: Unit) -> Iterator[tuple[int, ModelRows]]:
         """Yield each shard of a unit with its rows; rows that are not those of the first pass are refused."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeVar
@@ -11,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasksift.engines.current import Engine, ShardJob
+from tasksift.engines.current import Engine
 from tasksift.errors import InputError
 from tasksift.rows import Batch
 from tasksift.rows.slices import Slice, read_slice
@@ -190,40 +189,6 @@ def read_unit(unit: Unit, take: Callable[[Batch, Slice], list[Row]]) -> Iterator
 def changed(path: str) -> InputError:
     """Return the error for a file that is no longer as it was."""
     return InputError(f"{path} was changed while it was read; run again")
-
-
-def fill(
-    engine: Engine, job: ShardJob, left: Sequence[int], is_made: Callable[[int], bool], see: Callable[[int], None]
-) -> None:
-    """Let an engine make shards until all are there.
-
-    Parameters
-    ----------
-    engine, job, left
-        See `tasksift.engines.current.ShardJob`.
-    is_made : callable
-        Whether a shard is there; asked of shards that the engine says nothing about.
-    see : callable
-        Is told every shard once, when it is there.
-
-    Raises
-    ------
-    InputError
-        What the engine raises; or if it ends without having made a single one of those that were left.
-    """
-    missing = dict.fromkeys(left)
-    while missing:
-        before = len(missing)
-        with closing(engine.fill(job, list(missing))) as made:  # also where `see` raises
-            for done in made:
-                if done.shard in missing:  # an attempt whose end went unnoticed is made again
-                    del missing[done.shard]
-                    see(done.shard)
-        for shard in [shard for shard in missing if is_made(shard)]:
-            del missing[shard]
-            see(shard)
-        if len(missing) == before:
-            raise InputError(f"shard {min(missing)} was not made, and nobody says why; run again to compute the rest")
 
 
 def _some(batch: Batch, low: int, high: int) -> Batch:

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from tasksift.errors import InputError
@@ -75,6 +73,10 @@ def fit(texts: Iterable[str], *, dim: int = 256, seed: int = 0, vocabulary: int 
 
 
 def _project(counts: sparse.csr_matrix, dim: int, seed: int, iterations: int) -> NDArray[np.float32]:
+    # They take a second to load; the pool is read and embedded without them, here and by workers.
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.utils.extmath import randomized_svd
+
     weigh = TfidfTransformer(sublinear_tf=True).fit(counts)
     idf = weigh.idf_.astype(np.float32)
     n_texts, n_words = counts.shape
