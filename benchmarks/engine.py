@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--results", type=Path, help="JSON file of all runs; those in it are not made again")
     args = parser.parse_args()
+    args.arrays.mkdir(parents=True, exist_ok=True)
     results = earlier(args.results)
     cores = len(os.sched_getaffinity(0))
     ray = Path(sys.executable).with_name("ray")
