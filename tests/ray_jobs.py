@@ -32,6 +32,10 @@ def square(offset, number):
     return number * number + offset
 
 
+def niceness(_):
+    return os.nice(0)
+
+
 def pause(seconds):
     time.sleep(seconds)
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ray_jobs import IGNORED, Job, count, falter, load, multiply, pause, square
+from ray_jobs import IGNORED, Job, count, falter, load, multiply, niceness, pause, square
 
 from tasksift import __version__
 from tasksift.engines.current import current, spread, using
@@ -47,6 +47,11 @@ def test_parts_come_in_order_and_are_those_of_this_process(engine):
     assert list(engine.spread(square, (7,), [])) == []
     assert engine.report()["total"]["parts"] >= 40
     assert engine.report()["spilled_bytes"] == 0
+
+
+def test_workers_are_as_nice_as_the_run(engine):
+    """Nicer ones, as Ray starts them, get next to nothing beside other work."""
+    assert set(engine.spread(niceness, (), range(8))) == {os.nice(0)}
 
 
 def test_parts_are_read_a_few_ahead(engine):

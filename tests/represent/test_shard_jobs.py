@@ -50,7 +50,6 @@ class Elsewhere:
     def __init__(self, seed: int = 0, dies_at: int = 10**9) -> None:
         self.random, self.dies_at = random.Random(seed), dies_at
         self.written: list[int] = []
-        self.read: list[str] = []
 
     def fill(self, job: ShardJob, units: Units, left: Sequence[int]) -> Iterator[Done]:
         assert list(left) == sorted(left)

@@ -1,4 +1,4 @@
-"""How shards of a store are read and made anywhere: which rows each has, where they stand, what is still missing."""
+"""How shards of a store are read and made anywhere: which rows each has, and where they stand."""
 
 from __future__ import annotations
 
