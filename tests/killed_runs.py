@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sklearn.feature_extraction.text  # what runs load late every fork would load anew
+import sklearn.utils.extmath  # noqa: F401
+
 
 def run_in_fork(
     do: Callable[[], Any], folder: Path, kill_at: int = 0, named: Callable[[Path], str] = lambda path: path.name
